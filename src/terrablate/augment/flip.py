@@ -1,0 +1,22 @@
+"""Mirroring, per sample."""
+
+import torch
+
+
+def flip(
+    images: torch.Tensor, generator: torch.Generator, horizontal: float = 0.5, vertical: float = 0.5
+) -> torch.Tensor:
+    """Mirror each image left-right and top-bottom with a probability of its own draw.
+
+    Args:
+        images: N,C,H,W, any range.
+        generator: the augmentation stream, on the images' device.
+        horizontal: probability of mirroring left-right.
+        vertical: probability of mirroring top-bottom.
+
+    Returns:
+        N,C,H,W; values are moved, never changed.
+    """
+    draws = torch.rand(2, len(images), 1, 1, 1, device=images.device, generator=generator)
+    images = torch.where(draws[0] < horizontal, images.flip(-1), images)
+    return torch.where(draws[1] < vertical, images.flip(-2), images)

@@ -1,0 +1,82 @@
+"""What the commands in `src/*.py` share: help without a start-up cost, and errors as one sentence."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from terrablate.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+"""Something broke that is no mistake in the input; a traceback says where."""
+EXIT_USAGE = 2
+"""A mistake in the input; one sentence says which."""
+EXIT_INTERRUPTED = 130
+
+
+def show_help(command: str, purpose: str) -> bool:
+    """Print the help if it is asked for. Hydra's own rebuilds its repository for each group and takes seconds."""
+    if not {"-h", "--help"} & set(sys.argv[1:]):
+        return False
+    from terrablate.config.choices import help_text
+
+    sys.stdout.write(help_text(command, purpose) + "\n")
+    return True
+
+
+def hydra_command(task: "Callable[[DictConfig], None]") -> int:
+    """Let Hydra compose `conf/train.yaml` with the command line and give each job to `task`.
+
+    A job that fails does not stop the others of a sweep.
+
+    Returns:
+        The exit status.
+    """
+    import hydra
+
+    from terrablate.config.choices import CONF
+    from terrablate.config.resolvers import register
+
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let its exceptions through, so that they are worded here
+    statuses: list[int] = []
+
+    def job(composed: "DictConfig") -> None:
+        statuses.append(_guarded(lambda: task(composed)))
+
+    # Hydra and Lightning look at the function for the file that was called
+    job.__module__ = "__main__"
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)
+    statuses.append(_guarded(main))
+    return max(statuses)
+
+
+def _guarded(action: Callable[[], None]) -> int:
+    try:
+        action()
+    except UserError as error:
+        _say(str(error))
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else EXIT_FAILURE if error.code else EXIT_OK
+    except Exception as error:  # the last instance: word what Hydra raises, show a traceback of all else
+        from terrablate.config.messages import of_hydra
+
+        sentence = of_hydra(error)
+        if sentence is None:
+            traceback.print_exc()
+            return EXIT_FAILURE
+        _say(sentence)
+        return EXIT_USAGE
+    return EXIT_OK
+
+
+def _say(text: str) -> None:
+    sys.stderr.write("".join(f"error: {line}\n" for line in text.splitlines()))

@@ -1,0 +1,93 @@
+"""The groups and choices that stand in `conf/`, read off the folder: for `--help`, for messages and for the tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[3]
+CONF = PROJECT / "conf"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One file of a config group."""
+
+    group: str
+    name: str
+    path: Path
+
+    @property
+    def card(self) -> str:
+        """First line of the file's opening comment: what the choice does."""
+        with self.path.open(encoding="utf-8") as file:
+            return file.readline().lstrip("# ").strip()
+
+
+def groups() -> list[str]:
+    """Names of all config groups."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def choices(group: str) -> list[Choice]:
+    """All choices of a group; files whose names start with an underscore hold what the choices share."""
+    files = sorted((CONF / group).glob("*.yaml"))
+    return [Choice(group, file.stem, file) for file in files if not file.stem.startswith("_")]
+
+
+def all_choices() -> list[Choice]:
+    """All choices of all groups."""
+    return [choice for group in groups() for choice in choices(group)]
+
+
+def keys(group: str, name: str) -> list[str]:
+    """The keys that a choice offers, those of its shared file included.
+
+    Raises:
+        FileNotFoundError: if there is no such choice.
+    """
+    import yaml
+
+    content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    shared = {key for parent in content.pop("defaults", []) if parent != "_self_" for key in keys(group, parent)}
+    return sorted(shared | set(content))
+
+
+def help_text(command: str, purpose: str) -> str:
+    """What `--help` prints: usage, groups, choices with their cards, and where to read on.
+
+    Args:
+        command: how the command is called.
+        purpose: what it does, in a sentence.
+    """
+    lines = [
+        purpose,
+        "",
+        f"usage: {command} [group=choice ...] [key=value ...]     one run",
+        f"       {command} -m group=choice,choice ... seed=0,1,2   every combination",
+        f"       {command} --cfg job [...]                         show the composed config, train nothing",
+        "",
+        "groups and choices (* default):",
+    ]
+    defaults = default_choices()
+    for group in groups():
+        lines.append(f"\n  {group}")
+        for choice in choices(group):
+            mark = "*" if defaults.get(group) == choice.name else " "
+            lines.append(f"  {mark} {choice.name:<16} {choice.card}")
+    lines += ["", "other settings (conf/train.yaml):"]
+    lines += [f"  {line}" for line in _settings()]
+    return "\n".join(lines)
+
+
+def default_choices() -> dict[str, str]:
+    """The default choice of every group, from the primary config."""
+    import yaml
+
+    content = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
+    entries = [entry for entry in content["defaults"] if isinstance(entry, dict)]
+    return {group: name for entry in entries for group, name in entry.items() if not group.startswith("override ")}
+
+
+def _settings() -> list[str]:
+    text = (CONF / "train.yaml").read_text(encoding="utf-8")
+    body = text.split("\n\n", 1)[1].split("\nhydra:")[0]
+    return [line for line in body.splitlines() if line.strip()]

@@ -1,0 +1,46 @@
+"""From a composed Hydra config to the typed one, or to one clear sentence."""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from terrablate.config import messages
+from terrablate.config.schema import Config
+from terrablate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_ADAPTER = TypeAdapter(Config)
+
+
+def parse(composed: "DictConfig | dict[str, Any]") -> Config:
+    """Resolve, type and cross-check a composed config.
+
+    Raises:
+        ConfigError: names each wrong key, what was given and what is allowed.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from terrablate.config.checks import check
+
+    try:
+        values = (
+            composed
+            if isinstance(composed, dict)
+            else OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        )
+    except OmegaConfBaseException as error:
+        raise ConfigError(messages.of_omegaconf(error)) from error
+    try:
+        config = _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(messages.of_validation(error)) from error
+    check(config)
+    return config
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A typed config, or a section of one, as nested dicts and lists, ready for YAML or JSON."""
+    return TypeAdapter[Any](type(config)).dump_python(config, mode="json")

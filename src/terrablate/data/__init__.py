@@ -1,0 +1,1 @@
+"""Data: sources, packs, splits, the data module."""

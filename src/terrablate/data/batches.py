@@ -1,0 +1,132 @@
+"""Batches from packed arrays: one fancy index a batch, in an order that is a function of (seed, epoch)."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from terrablate.data.subsets import Indices
+from terrablate.random_streams import numpy_stream
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Batch(TypedDict):
+    """What a stream yields."""
+
+    image: "torch.Tensor"
+    """n,C,H,W as stored in the pack: uint8, uint16, int16 or float32."""
+    label: "torch.Tensor"
+    """n, int64."""
+    position: "torch.Tensor"
+    """n, int64: place of each image in its (sub)set."""
+    size: int
+    """Images of the whole step over all devices; n or more."""
+
+
+class Images:
+    """Images and labels of a subset, read from the pack when they are asked for.
+
+    Args:
+        images: N,C,H,W, memory-mapped, in RAM, or a tensor on a device.
+        labels: N.
+        indices: which rows belong to the subset.
+    """
+
+    def __init__(
+        self, images: "npt.NDArray[Any] | torch.Tensor", labels: npt.NDArray[np.int64], indices: Indices
+    ) -> None:
+        self._images = images
+        self._indices = indices
+        self.labels = labels[indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def take(self, positions: Indices, size: int | None = None) -> Batch:
+        """The images at these positions of the subset, as one batch."""
+        import torch
+
+        rows = self._indices[positions]
+        if isinstance(self._images, torch.Tensor):
+            image = self._images[torch.from_numpy(rows).to(self._images.device)]
+        else:
+            image = torch.from_numpy(self._images[rows])
+        label, position = torch.from_numpy(self.labels[positions]), torch.from_numpy(positions)
+        return {"image": image, "label": label, "position": position, "size": size or len(positions)}
+
+
+class TrainStream:
+    """Shuffled batches of an epoch; a rank takes every world-th image of each batch.
+
+    The order is a function of (seed, epoch), so a resumed run sees what an undisturbed one does. The last batch may be
+    smaller; one of fewer than two images a device is left out, since batch normalisation cannot use it.
+
+    Args:
+        images: the training images.
+        batch_size: images a step over all devices.
+        seed: of the run.
+        epoch: tells the epoch that is about to start, from 0.
+        steps: tells how many steps an epoch may have; None for all.
+        rank: of this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        seed: int,
+        *,
+        epoch: Callable[[], int],
+        steps: Callable[[int], int | None],
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._images = images
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = epoch
+        self._steps = steps
+        self._rank = rank
+        self._world = world
+
+    def __len__(self) -> int:
+        whole = steps_per_epoch(len(self._images), self._batch_size, self._world)
+        limit = self._steps(self._epoch())
+        return whole if limit is None else min(whole, limit)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = epoch_order(len(self._images), self._seed, self._epoch())
+        for step in range(len(self)):
+            whole = order[step * self._batch_size : (step + 1) * self._batch_size]
+            yield self._images.take(whole[self._rank :: self._world], len(whole))
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Indices:
+    """The order in which an epoch visits `count` images: a permutation of 0..count-1."""
+    return numpy_stream(seed, "order", epoch).permutation(count)
+
+
+def steps_per_epoch(count: int, batch_size: int, world: int) -> int:
+    """Batches an epoch has; a last one of fewer than two images a device does not count."""
+    whole, rest = divmod(count, batch_size)
+    return whole + (rest >= 2 * world)
+
+
+class EvalStream:
+    """Batches of a fixed set in a fixed order; a rank takes every world-th image, none twice."""
+
+    def __init__(self, images: Images, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
+        self._images = images
+        self._positions = np.arange(len(images))[rank::world]
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._positions) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self._positions), self._batch_size):
+            yield self._images.take(self._positions[start : start + self._batch_size])

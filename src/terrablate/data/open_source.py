@@ -1,0 +1,123 @@
+"""From the data section of a config to a source, and the stamp that notices when a source has changed."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from terrablate.config.checks import selected_bands
+from terrablate.config.parse import plain
+from terrablate.config.schema import Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.data.source import Source, Split
+
+_NOT_IN_PACK = {
+    "root", "subfolder", "download", "checksum", "scale", "offset", "native_size", "train_per_class", "val_per_class",
+    "subset_seed", "normalize", "storage",
+}  # fmt: skip
+"""Keys that say where the data are or how a run uses them, not what the pack holds."""
+
+
+def open_source(data: Data) -> Source:
+    """Open the source that a config asks for.
+
+    Raises:
+        DataError: if the data are missing or broken.
+        ConfigError: if a band does not exist.
+    """
+    root = Path(data.root) / data.subfolder
+    if isinstance(data, SyntheticData):
+        from terrablate.data.synthetic import BANDS, RGB, SyntheticSource
+
+        bands = selected_bands(data, list(BANDS), list(RGB))
+        counts: dict[Split, int] = {"train": data.train, "val": data.val, "test": data.test}
+        return SyntheticSource(seed=data.split_seed, size=data.size, counts=counts, bands=bands)
+    if isinstance(data, TorchgeoData):
+        from terrablate.data.torchgeo_source import TorchgeoSource
+
+        names = data.band_names or []
+        return TorchgeoSource(
+            data.dataset,
+            root,
+            band_names=names,
+            bands=selected_bands(data, names, data.rgb),
+            download=data.download,
+            checksum=data.checksum,
+        )
+    if isinstance(data, FolderData):
+        from terrablate.data.folder import FolderSource
+
+        given: dict[Split, str | None] = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
+        lists = {split: root / path for split, path in given.items() if path}
+        return FolderSource(
+            root,
+            bands=data.bands,
+            band_names=data.band_names,
+            rgb=data.rgb,
+            split_lists=lists or None,
+            fractions=data.fractions,
+            split_by=data.split_by,
+            group_pattern=data.group_pattern,
+            group_csv=Path(data.group_csv) if data.group_csv else None,
+            block_size=data.block_size,
+            fold=data.fold,
+            folds=data.folds,
+            split_seed=data.split_seed,
+        )
+    raise TypeError(f"no source for {type(data).__name__}")
+
+
+def pack_spec(data: Data) -> dict[str, Any]:
+    """The part of the data section that decides what a pack holds."""
+    spec = {key: value for key, value in plain(data).items() if key not in _NOT_IN_PACK}
+    if not isinstance(data, SyntheticData | FolderData) or (isinstance(data, FolderData) and _splits_given(data)):
+        spec.pop("split_seed")
+    return spec
+
+
+def _splits_given(data: FolderData) -> bool:
+    return data.train_list is not None and data.fold is None
+
+
+def stamp(data: Data) -> str | None:
+    """A digest that changes when the source changes: names, sizes and times of all files below its folder.
+
+    Returns:
+        None if the source is not at hand, as on a machine that only has the pack.
+    """
+    digest = hashlib.sha256()
+    if isinstance(data, SyntheticData):
+        for module in ("synthetic.py", "scenes.py"):
+            file = Path(__file__).with_name(module)
+            digest.update(file.read_bytes() if file.is_file() else b"")
+        return digest.hexdigest()
+    root = Path(data.root) / data.subfolder
+    if not root.is_dir():
+        return None
+    for path, size, modified in sorted(_files(root)):
+        digest.update(f"{path}\0{size}\0{modified}\n".encode(errors="surrogateescape"))
+    extra = [data.train_list, data.val_list, data.test_list, data.group_csv] if isinstance(data, FolderData) else []
+    for name in extra:
+        if name and (root / name).is_file():
+            digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _files(root: Path) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    folders = [str(root)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif not entry.name.startswith("."):
+                    status = entry.stat()
+                    found.append((os.path.relpath(entry.path, root), status.st_size, status.st_mtime_ns))
+    return found
+
+
+def pack_key(data: Data, stamped: str) -> str:
+    """Folder name of the pack of a source in one state."""
+    text = json.dumps([pack_spec(data), stamped], sort_keys=True)
+    return f"{data.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -1,0 +1,283 @@
+"""Writing a pack: read every image once, keep the smallest exact dtype, take the train split's statistics."""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from terrablate.config.schema import Data, TorchgeoData
+from terrablate.data.open_source import pack_spec
+from terrablate.data.pack import FORMAT
+from terrablate.data.source import Source, Split, SplitDataset
+from terrablate.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+type Array = npt.NDArray[Any]
+
+_INTEGERS = (np.uint8, np.uint16, np.int16)
+_CHUNK = 64  # images that are read, checked and written together
+_LISTED = 50  # images that an error lists at most
+
+
+@dataclass
+class _Problems:
+    """Images that cannot be packed, with the reason of each."""
+
+    unreadable: dict[str, str] = field(default_factory=dict)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    examples: dict[tuple[int, int], str] = field(default_factory=dict)
+
+
+def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]) -> None:
+    """Write the arrays of the splits and, last, `meta.json`, without which a pack does not count.
+
+    Raises:
+        DataError: lists all images that cannot be read, or all sizes where they differ and no `data.image_size` is set.
+    """
+    problems = _Problems()
+    datasets = {split: source.dataset(split) for split in splits}
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "spec": pack_spec(data),
+        "bands": list(source.bands),
+        "classes": list(source.classes),
+        "splits": {},
+    }
+    statistics: dict[str, list[float]] = {}
+    with _progress(data.name, sum(len(dataset) for dataset in datasets.values())) as advance:
+        for split, dataset in datasets.items():
+            writer = _Writer(folder / f"{split}_images.npy")
+            labels: list[int] = []
+            ids: list[str] = []
+            moments = _Moments()
+            for images, chunk_labels, chunk_ids in _chunks(dataset, data, problems, advance):
+                writer.append(images)
+                labels += chunk_labels
+                ids += chunk_ids
+                if split == "train":
+                    moments.add(images)
+            if problems.unreadable and data.on_error == "raise":
+                continue  # go on reading, so that the error lists all, of every split
+            if not labels:
+                if len(problems.sizes) > 1:
+                    continue
+                raise DataError(f"data={data.name}: the {split} split has no image; it needs at least one")
+            writer.close()
+            np.save(folder / f"{split}_labels.npy", np.asarray(labels, dtype=np.int64))
+            (folder / f"{split}_ids.json").write_text(json.dumps(ids), encoding="utf-8")
+            meta["splits"][split] = {"count": len(labels), "dtype": writer.dtype.name, "shape": list(writer.shape)}
+            if split == "train":
+                statistics = moments.result()
+    _raise(problems, data)
+    if problems.unreadable:
+        logger.warning("%d unreadable images are left out; the pack's meta.json lists them", len(problems.unreadable))
+    meta["skipped"] = problems.unreadable
+    if statistics:
+        meta["statistics"] = statistics
+    meta["fingerprint"] = _fingerprint(folder, meta)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _chunks(
+    dataset: SplitDataset, data: Data, problems: _Problems, advance: Callable[[int], None]
+) -> Iterator[tuple[Array, list[int], list[str]]]:
+    def read(index: int) -> tuple[str, Array | None, int, str]:
+        try:
+            sample = dataset[index]
+        except (OSError, ValueError, DataError, SyntaxError) as error:  # Pillow raises SyntaxError on broken PNGs
+            return dataset.ids[index], None, -1, str(error) or type(error).__name__
+        image = np.asarray(sample["image"])
+        if not np.isfinite(image).all():
+            return dataset.ids[index], None, -1, "has values that are not finite"
+        return dataset.ids[index], _resized(image, data), sample["label"], ""
+
+    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
+        for start in range(0, len(dataset), _CHUNK):
+            images: list[Array] = []
+            labels: list[int] = []
+            ids: list[str] = []
+            for name, image, label, reason in pool.map(read, range(start, min(start + _CHUNK, len(dataset)))):
+                advance(1)
+                if image is None:
+                    problems.unreadable[name] = reason
+                    continue
+                size = (image.shape[1], image.shape[2])
+                problems.sizes[size] += 1
+                problems.examples.setdefault(size, name)
+                if len(problems.sizes) == 1:
+                    images.append(image)
+                    labels.append(label)
+                    ids.append(name)
+            if images and len(problems.sizes) == 1:
+                yield np.stack(images), labels, ids
+
+
+def _resized(image: Array, data: Data) -> Array:
+    """Bilinear, antialiased, as torchvision does; whole numbers (all of torchgeo's sensors) are rounded to such again."""
+    size = data.image_size
+    if size is None or image.shape[1:] == (size, size):
+        return image
+    import torch
+    import torch.nn.functional as F  # noqa: N812 - torch's own custom
+
+    tensor = torch.from_numpy(image.astype(np.float32))[None]
+    resized = F.interpolate(tensor, size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0].numpy()
+    return np.rint(resized) if image.dtype.kind in "iu" or isinstance(data, TorchgeoData) else resized
+
+
+def _raise(problems: _Problems, data: Data) -> None:
+    if problems.unreadable and data.on_error == "raise":
+        listed = [f"{name}: {reason}" for name, reason in list(problems.unreadable.items())[:_LISTED]]
+        more = len(problems.unreadable) - len(listed)
+        raise DataError(
+            f"data={data.name}: {len(problems.unreadable)} images cannot be read; repair or remove them, or leave them"
+            " out with data.on_error=skip:\n" + "\n".join(listed) + (f"\n... and {more} more" if more else "")
+        )
+    if len(problems.sizes) > 1:
+        found = ", ".join(
+            f"{height}x{width} ({count} images, such as {problems.examples[height, width]})"
+            for (height, width), count in problems.sizes.most_common(6)
+        )
+        raise DataError(
+            f"data={data.name}: the images have different sizes: {found}; set data.image_size to resize them"
+        )
+
+
+class _Writer:
+    """Appends images to a .npy file in the smallest dtype that is exact for all so far; widens what stands there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Any = None
+        self._count = 0
+        self._low = 0.0
+        self._high = 0.0
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.shape: tuple[int, ...] = ()
+
+    def append(self, images: Array) -> None:
+        """Add images, N,C,H,W."""
+        needed = self._needed(images)
+        if self._file is None:
+            self.dtype, self.shape = needed, images.shape[1:]
+            self._file = self._path.with_suffix(".raw").open("wb")
+        elif needed != self.dtype:
+            self._widen(needed)
+        self._file.write(np.ascontiguousarray(images, dtype=self.dtype).data)
+        self._count += len(images)
+
+    def close(self) -> None:
+        """Turn the raw numbers into a .npy file."""
+        self._file.close()
+        raw = self._path.with_suffix(".raw")
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self._count, *self.shape),
+        }
+        with self._path.open("wb") as file, raw.open("rb") as numbers:
+            np.lib.format.write_array_header_1_0(file, header)
+            while block := numbers.read(1 << 24):
+                file.write(block)
+        raw.unlink()
+
+    def _needed(self, images: Array) -> np.dtype[Any]:
+        self._low = min(self._low, float(images.min()))
+        self._high = max(self._high, float(images.max()))
+        if self.dtype.kind == "f":
+            return self.dtype
+        if images.dtype.kind == "f" and not (images == np.rint(images)).all():
+            return np.dtype(np.float32)
+        for integer in _INTEGERS:
+            limits = np.iinfo(integer)
+            if limits.min <= self._low and self._high <= limits.max:
+                return np.dtype(integer)
+        if max(-self._low, self._high) >= 2**24 and images.dtype.kind in "iu":
+            raise DataError("whole numbers beyond 2^24 cannot be held exactly in float32; rescale the images")
+        return np.dtype(np.float32)
+
+    def _widen(self, dtype: np.dtype[Any]) -> None:
+        self._file.close()
+        raw, wider = self._path.with_suffix(".raw"), self._path.with_suffix(".wider")
+        with raw.open("rb") as file, wider.open("wb") as out:
+            while block := file.read((1 << 24) * self.dtype.itemsize):
+                out.write(np.frombuffer(block, dtype=self.dtype).astype(dtype).data)
+        wider.replace(raw)
+        self._file = raw.open("ab")
+        self.dtype = dtype
+
+
+class _Moments:
+    """Per-band mean and standard deviation over chunks, merged as Chan et al. 1979 do; minimum and maximum."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: Array | float = 0.0
+        self._squares: Array | float = 0.0
+        self._low: Array | None = None
+        self._high: Array | None = None
+
+    def add(self, images: Array) -> None:
+        """Take in images, N,C,H,W."""
+        axes = (0, 2, 3)
+        count = images.size // images.shape[1]
+        mean = images.mean(axis=axes, dtype=np.float64)
+        squares = images.var(axis=axes, dtype=np.float64) * count
+        low, high = images.min(axis=axes), images.max(axis=axes)
+        delta = mean - self._mean
+        total = self._count + count
+        self._mean = self._mean + delta * count / total
+        self._squares = self._squares + squares + delta**2 * self._count * count / total
+        self._count = total
+        self._low = low if self._low is None else np.minimum(self._low, low)
+        self._high = high if self._high is None else np.maximum(self._high, high)
+
+    def result(self) -> dict[str, list[float]]:
+        """Statistics per band, in the source's own numbers."""
+        assert self._low is not None
+        assert self._high is not None
+        return {
+            "mean": np.asarray(self._mean).tolist(),
+            "std": np.sqrt(np.asarray(self._squares) / self._count).tolist(),
+            "min": self._low.astype(float).tolist(),
+            "max": self._high.astype(float).tolist(),
+        }
+
+
+def _fingerprint(folder: Path, meta: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps([meta["bands"], meta["classes"], meta["splits"]]).encode())
+    for split in meta["splits"]:
+        for name in (f"{split}_images.npy", f"{split}_labels.npy", f"{split}_ids.json"):
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Counts images done: a progress bar in a terminal, one line elsewhere."""
+    if not sys.stderr.isatty():
+        logger.info("packing %d images of %s", total, name)
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: Iterable[Any] = (
+        TextColumn("packing {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,139 @@
+"""What happens when an epoch ends, in one fixed order: evaluate, judge, log, save; resuming rests on it."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from terrablate.config.schema import Config
+from terrablate.data.module import ChipDataModule
+from terrablate.training import metrics
+from terrablate.training.classifier import Classifier
+from terrablate.training.history import History
+from terrablate.training.loggers import CurveLogger
+from terrablate.training.record import Record, Row
+
+
+class EpochEnd(Callback):
+    """Evaluates val and probe, keeps the history and the best weights, steps the plateau schedule, stops, checkpoints.
+
+    One unmonitored checkpoint holds all of it, so that a resumed run gives the digits of an undisturbed one.
+
+    Args:
+        config: of the run.
+        data: its data module.
+        record: where rank 0 writes.
+        history: so far.
+        total_epochs: of the budget.
+        loggers: get each row, on rank 0.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: ChipDataModule,
+        record: Record,
+        history: History,
+        total_epochs: int,
+        loggers: Sequence[CurveLogger],
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.record = record
+        self.history = history
+        self.total_epochs = total_epochs
+        self.loggers = loggers
+        self._labels = {name: torch.from_numpy(data.images(name).labels) for name in ("val", "probe")}
+        self._best: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+        self._epoch_began = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
+        """Take the time."""
+        self._epoch_began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
+        """Everything, in order."""
+        assert isinstance(pl_module, Classifier)
+        epoch = trainer.current_epoch + 1
+        objective = pl_module.read_objective()
+        trained_seconds = time.monotonic() - self._epoch_began
+        last = epoch == self.total_epochs or objective != objective
+        row: Row = {
+            "epoch": epoch,
+            "step": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "objective/train": objective,
+            **self._evaluate(pl_module, evaluated=last or epoch % self.config.eval_every == 0),
+        }
+        images = min(len(self.data.train_indices), self.config.batch_size * self.data.steps_per_epoch)
+        row["images_per_second"] = images / max(trained_seconds, 1e-9)
+        seconds = time.monotonic() - self._epoch_began
+        row["seconds"] = seconds
+        self.history.seconds += seconds
+        self.history.rows.append(row)
+        if row["nll/val"] is not None:
+            if self.history.best_epoch == epoch:
+                self._keep_best(pl_module, epoch)
+            if pl_module.plateau is not None:
+                pl_module.plateau.step(row["nll/val"])
+        if trainer.is_global_zero:
+            self.record.append_metrics(row)
+            for logger in self.loggers:
+                logger.epoch(row)
+        if self.history.ended(self.config, self.total_epochs):
+            trainer.should_stop = True
+        self._save(trainer)
+
+    def _evaluate(self, module: Classifier, *, evaluated: bool) -> dict[str, float | None]:
+        names = metrics.names(len(self.data.pack.classes))
+        row: dict[str, float | None] = {f"{name}/val": None for name in names}
+        row |= {"nll/probe": None, "accuracy/probe": None, "gap/loss": None, "gap/accuracy": None}
+        if not evaluated:
+            return row
+        module.synchronise_buffers()
+        logits = {
+            name: module.collect_logits(self.data.eval_stream(name), len(self._labels[name])) for name in self._labels
+        }
+        val = metrics.all_metrics(logits["val"], self._labels["val"].to(module.device))
+        probe = metrics.curves(logits["probe"], self._labels["probe"].to(module.device))
+        self.history.last_logits = logits["val"].cpu()
+        row |= {f"{name}/val": value for name, value in val.items()}
+        row |= {f"{name}/probe": value for name, value in probe.items()}
+        row["gap/loss"] = val["nll"] - probe["nll"]
+        row["gap/accuracy"] = probe["accuracy"] - val["accuracy"]
+        return row
+
+    def _keep_best(self, module: Classifier, epoch: int) -> None:
+        state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self._best = {"epoch": epoch, "state_dict": state, "val_logits": self.history.last_logits}
+
+    def _save(self, trainer: "lightning.Trainer") -> None:
+        """Best weights first, then the checkpoint that says which they are; not more often than it is worth."""
+        due = time.monotonic() - self._saved_at >= self.config.trainer.checkpoint_seconds
+        due = bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
+        if not due and not trainer.should_stop and trainer.current_epoch + 1 < self.total_epochs:
+            return
+        best = self._best
+        if best is not None and trainer.is_global_zero:
+            self.record.write("checkpoints/best.ckpt", lambda file: torch.save(best, file))
+        self._best = None
+        path = self.record.last_checkpoint
+        temporary = path.with_name(".last.ckpt.part")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(path)
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For Lightning's checkpoint."""
+        return self.history.state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint stands; `metrics.csv` was cut to it before."""
+        restored = History.of_state(state_dict)
+        self.history.rows, self.history.seconds = restored.rows, restored.seconds
+        self.history.last_logits = restored.last_logits

@@ -1,0 +1,118 @@
+"""Pictures of the record: curves, augmented training images, the worst val images."""
+
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from terrablate.training.overfitting import Diagnosis, Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VAL, PROBE = "#0072B2", "#D55E00"
+"""Blue and vermilion of Okabe and Ito: told apart without colour vision, and by line style, too."""
+
+type Picture = npt.NDArray[np.float32]
+
+
+def draw_curves(
+    file: IO[bytes], title: str, evaluations: Sequence[Evaluation], diagnosis: Diagnosis, note: str = ""
+) -> None:
+    """Val and probe NLL and accuracy against the epoch, gap shaded, best epoch and onset marked, as a PNG."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [each.epoch for each in evaluations]
+    _pair(loss, epochs, [each.nll_val for each in evaluations], [each.nll_probe for each in evaluations])
+    loss.set(xlabel="epoch", ylabel="NLL (nats)", title="loss")
+    _pair(accuracy, epochs, [each.accuracy_val for each in evaluations], [each.accuracy_probe for each in evaluations])
+    accuracy.set(xlabel="epoch", ylabel="accuracy", title="accuracy", ylim=(0, 1.02))
+    for axes in (loss, accuracy):
+        if diagnosis.best_epoch is not None:
+            axes.axvline(diagnosis.best_epoch, color="0.45", linestyle=":", linewidth=1.2, label="best epoch")
+        if diagnosis.onset_epoch is not None:
+            axes.axvspan(diagnosis.onset_epoch, epochs[-1], color="0.5", alpha=0.10, linewidth=0, label="after onset")
+        axes.grid(alpha=0.25)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    loss.legend(frameon=False)
+    figure.suptitle("\n".join([title, *_wrap(diagnosis.sentence), *([note] if note else [])]), fontsize=10)
+    figure.savefig(file, format="png", dpi=130)
+
+
+def _pair(axes: "Axes", epochs: Sequence[int], val: Sequence[float], probe: Sequence[float]) -> None:
+    marker = "o" if len(epochs) <= 60 else None
+    axes.plot(epochs, val, color=VAL, marker=marker, markersize=3, label="val")
+    axes.plot(epochs, probe, color=PROBE, linestyle="--", marker=marker, markersize=3, label="probe (train)")
+    axes.fill_between(epochs, probe, val, color=VAL, alpha=0.12, linewidth=0, label="gap")
+
+
+def _wrap(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 110)
+
+
+def draw_augmentations(
+    file: IO[bytes], title: str, originals: Sequence[Picture], views: Sequence[Sequence[Picture]]
+) -> None:
+    """A row an image: as it is, then as training sees it.
+
+    Args:
+        file: gets a PNG.
+        title: above all.
+        originals: H,W,3 in [0, 1].
+        views: for each original, pictures of the same form.
+    """
+    from matplotlib.figure import Figure
+
+    rows, columns = len(originals), 1 + len(views[0])
+    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row, original in enumerate(originals):
+        for column, picture in enumerate([original, *views[row]]):
+            axes = grid[row][column]
+            axes.imshow(picture, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            if row == 0:
+                axes.set_title("image" if column == 0 else f"view {column}", fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(file, format="png", dpi=110)
+
+
+def thumbnail(file: IO[bytes], picture: Picture, size: int = 128) -> None:
+    """Write a picture, H,W,3 in [0, 1], as a PNG of about `size` pixels, enlarged without smoothing."""
+    from PIL import Image
+
+    image = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+    factor = max(1, round(size / max(image.size)))
+    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(file, format="PNG")
+
+
+class TrueColor:
+    """Shows chips of any bands as pictures: red, green and blue where they are known, else the first band or three.
+
+    All channels share one stretch, from the 2nd to the 98th percentile of some images, so that colours stay natural.
+
+    Args:
+        bands: names of the channels.
+        rgb: names of the red, green and blue band, if any.
+        sample: N,C,H,W on the scale of what will be shown.
+    """
+
+    def __init__(self, bands: Sequence[str], rgb: Sequence[str] | None, sample: npt.NDArray[Any]) -> None:
+        names = list(bands)
+        if rgb and set(rgb) <= set(names):
+            self.channels = [names.index(band) for band in rgb]
+        else:
+            self.channels = [0, 1, 2] if len(names) >= 3 else [0, 0, 0]
+        low, high = np.percentile(sample[:, self.channels].astype(np.float64), [2, 98])
+        self._low, self._width = low, max(high - low, 1e-12)
+
+    def __call__(self, image: npt.NDArray[Any]) -> Picture:
+        """C,H,W to H,W,3 in [0, 1]."""
+        chosen = image[self.channels].transpose(1, 2, 0)
+        return np.clip((chosen - self._low) / self._width, 0, 1).astype(np.float32)

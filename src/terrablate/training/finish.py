@@ -1,0 +1,218 @@
+"""The end of a run: predictions, pictures, and last of all `result.json`, which makes the record count."""
+
+import functools
+import logging
+import math
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from terrablate.config.schema import Config
+from terrablate.data.module import ChipDataModule
+from terrablate.errors import UserError
+from terrablate.random_streams import numpy_stream, stream_seed
+from terrablate.training import figures, metrics
+from terrablate.training.classifier import Classifier
+from terrablate.training.hardware import peak_memory_bytes
+from terrablate.training.history import History
+from terrablate.training.overfitting import Diagnosis, MonitorSettings, diagnose
+from terrablate.training.record import Record, Row
+
+logger = logging.getLogger(__name__)
+
+_WORST = 16
+_SHEET_ROWS, _SHEET_VIEWS = 6, 7
+_LEVEL_GROUPS = (
+    "data", "model", "norm", "dropout", "aug", "weights", "optim", "schedule", "stop", "trainer", "logger",
+)  # fmt: skip
+
+
+def finish(
+    record: Record,
+    config: Config,
+    data: ChipDataModule,
+    module: Classifier,
+    history: History,
+    total_epochs: int,
+    provenance: Mapping[str, Any],
+    weights_report: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Write the rest of the record and return `result.json`'s content.
+
+    Raises:
+        OSError: if the disk fails; the run then stays unfinished and can be finished later.
+    """
+    diagnosis = diagnose(history.evaluations(), chance_nll(data), monitor_settings(config))
+    best = _best(record)
+    labels = data.images("val").labels
+    logits = {"best": best["val_logits"] if best else None, "last": history.last_logits}
+    which = "last" if config.stop.rule != "early" or best is None else "best"
+    _write_predictions(record, data, logits)
+    note = "synthetic data, not real" if config.data.source == "synthetic" else ""
+    evaluations = history.evaluations()
+    record.write("curves.png", lambda file: figures.draw_curves(file, record.folder.name, evaluations, diagnosis, note))
+    module.cpu()
+    _draw_augmentations(record, config, data, module)
+    _write_worst(record, config, data, logits[which])
+    deployed = logits[which]
+    details = None if deployed is None else metrics.details(deployed, torch.from_numpy(labels))
+    ended = history.ended(config, total_epochs)
+    result: dict[str, Any] = {
+        "status": "diverged" if diagnosis.verdict == "diverged" or ended == "diverged" else "complete",
+        "run_id": record.folder.name,
+        "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
+        "seed": config.seed,
+        "synthetic": config.data.source == "synthetic",
+        "classes": data.pack.classes,
+        "bands": data.pack.bands,
+        "images": {"train": len(data.train_indices), "val": len(data.val_indices), "probe": len(data.probe_indices)},
+        "epochs": history.epochs,
+        "budget_epochs": total_epochs,
+        "ended": ended,
+        "best": _scores(history.row(best["epoch"]) if best else None),
+        "last": _scores(next((row for row in reversed(history.rows) if row["nll/val"] is not None), None)),
+        "accuracy_by_class": details.accuracy_by_class if details else None,
+        "confusion": details.confusion if details else None,
+        "overfitting": _overfitting(diagnosis),
+        "weights": weights_report,
+        "cost": {
+            "seconds": history.seconds,
+            "images_per_second": _mean([row["images_per_second"] for row in history.rows]),
+            "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+            "peak_memory_bytes": peak_memory_bytes(provenance["hardware"]["accelerator"]),
+        },
+        "provenance": dict(provenance),
+    }
+    result["deployed"] = {"which": which, **result[which]} if result[which] else None
+    _slim_checkpoint(record, config)
+    record.write_json("result.json", result)
+    return result
+
+
+def failure(record: Record, config: Config, identity: str, code: str, error: Exception) -> None:
+    """Leave a record that says `failed` and why, as far as the disk allows."""
+    message = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception_only(error)).strip()
+    content = {
+        "status": "failed",
+        "run_id": record.folder.name,
+        "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
+        "seed": config.seed,
+        "error": message,
+        "traceback": None if isinstance(error, UserError) else traceback.format_exc(),
+        "provenance": {"identity": identity, "code": code},
+    }
+    try:
+        record.write_json("result.json", content)
+    except OSError as second:
+        logger.warning("the failure could not be recorded: %s", second)
+
+
+def monitor_settings(config: Config) -> MonitorSettings:
+    """The settings of the overfitting monitor that a config asks for."""
+    monitor = config.monitor
+    return MonitorSettings(monitor.window, monitor.tolerance, monitor.patience, monitor.underfit_fraction)
+
+
+def chance_nll(data: ChipDataModule) -> float:
+    """NLL of always answering the class frequencies of the training labels: their entropy in nats."""
+    counts = np.bincount(data.images("train").labels)
+    shares = counts[counts > 0] / counts.sum()
+    return max(float(-(shares * np.log(shares)).sum()), 1e-9)
+
+
+def _best(record: Record) -> dict[str, Any] | None:
+    if not record.best_checkpoint.is_file():
+        return None
+    return torch.load(record.best_checkpoint, map_location="cpu", weights_only=True)
+
+
+def _scores(row: Row | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    left_out = {"step", "lr", "seconds", "images_per_second"}
+    return {name: value for name, value in row.items() if name not in left_out}
+
+
+def _overfitting(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "gap_loss": diagnosis.gap_loss,
+        "gap_accuracy": diagnosis.gap_accuracy,
+        "gap_loss_at_best": diagnosis.gap_loss_at_best,
+        "gap_accuracy_at_best": diagnosis.gap_accuracy_at_best,
+        "onset_epoch": diagnosis.onset_epoch,
+        "excess_loss": diagnosis.excess_loss,
+        "verdict": diagnosis.verdict,
+        "sentence": diagnosis.sentence,
+    }
+
+
+def _mean(values: list[Any]) -> float | None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _write_predictions(record: Record, data: ChipDataModule, logits: Mapping[str, torch.Tensor | None]) -> None:
+    arrays: dict[str, Any] = {f"logits_{name}": value.numpy() for name, value in logits.items() if value is not None}
+    arrays["labels"] = data.images("val").labels
+    arrays["ids"] = np.asarray(data.sample_ids("val"))
+    record.write("val_predictions.npz", lambda file: np.savez_compressed(file, **arrays))
+
+
+def _draw_augmentations(record: Record, config: Config, data: ChipDataModule, module: Classifier) -> None:
+    images = data.images("train")
+    rows = numpy_stream(config.seed, "sheet").permutation(len(images))[:_SHEET_ROWS]
+    stored = images.take(np.sort(rows))["image"].cpu()
+    shown = figures.TrueColor(data.pack.bands, config.data.rgb, module.inputs.scale(stored).numpy())
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "sheet"))
+    views = [module.training_view(stored, generator).numpy() for _ in range(_SHEET_VIEWS)]
+    record.write(
+        "augmentations.png",
+        lambda file: figures.draw_augmentations(
+            file,
+            f"{record.folder.name}: training images, aug={config.aug.name}",
+            [shown(image) for image in module.inputs.scale(stored).numpy()],
+            [[shown(view[row]) for view in views] for row in range(len(stored))],
+        ),
+    )
+
+
+def _write_worst(record: Record, config: Config, data: ChipDataModule, logits: torch.Tensor | None) -> None:
+    """Thumbnails of the val images with the highest NLL under the deployed weights, and an index of what they are."""
+    if logits is None or not torch.isfinite(logits).all():
+        return
+    images = data.images("val")
+    labels = torch.from_numpy(images.labels)
+    nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    worst = nll.argsort(descending=True, stable=True)[:_WORST].numpy()
+    stored = images.take(worst)["image"].cpu().numpy()
+    shown = figures.TrueColor(data.pack.bands, config.data.rgb, stored)
+    ids, probabilities = data.sample_ids("val"), logits.softmax(1)
+    index = []
+    for rank, position in enumerate(worst):
+        name = f"worst/{rank:02}.png"
+        record.write(name, functools.partial(figures.thumbnail, picture=shown(stored[rank])))
+        predicted = int(probabilities[position].argmax())
+        index.append(
+            {
+                "file": name,
+                "id": ids[position],
+                "label": data.pack.classes[int(labels[position])],
+                "predicted": data.pack.classes[predicted],
+                "probability_of_label": float(probabilities[position, labels[position]]),
+                "probability_of_predicted": float(probabilities[position, predicted]),
+                "nll": float(nll[position]),
+            }
+        )
+    record.write_json("worst/index.json", index)
+
+
+def _slim_checkpoint(record: Record, config: Config) -> None:
+    """Drop the optimizer's state, which only resuming needs."""
+    if config.keep_optimizer or not record.last_checkpoint.is_file():
+        return
+    checkpoint = torch.load(record.last_checkpoint, map_location="cpu", weights_only=True)
+    kept = {name: value for name, value in checkpoint.items() if name not in ("optimizer_states", "lr_schedulers")}
+    record.write("checkpoints/last.ckpt", lambda file: torch.save(kept, file))

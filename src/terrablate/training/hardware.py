@@ -1,0 +1,89 @@
+"""Which device, how many processes, how many threads: resolved before a run, since they change its digits."""
+
+import os
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from terrablate.config.identity import Hardware
+from terrablate.config.schema import Config, Trainer
+from terrablate.errors import ConfigError
+
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def resolve(trainer: Trainer) -> Hardware:
+    """What the run will use on this machine.
+
+    Raises:
+        ConfigError: if a GPU is asked for that is not there.
+    """
+    wanted = trainer.accelerator
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(f"trainer={trainer.name}: there is no GPU that torch can use; trainer=cpu works everywhere")
+    accelerator = "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    present = torch.cuda.device_count() if accelerator == "cuda" else None
+    devices = trainer.devices
+    if devices == "auto":
+        if present is None:
+            raise ConfigError("trainer.devices=auto: there is no GPU to count; on the CPU say how many processes")
+        devices = present
+    if present is not None and devices > present:
+        raise ConfigError(f"trainer.devices={devices}: there are {present} GPUs")
+    return Hardware(
+        accelerator, devices, trainer.precision, trainer.threads or _cores() // _local(devices, accelerator)
+    )
+
+
+def _local(devices: int, accelerator: str) -> int:
+    """CPU processes share the cores."""
+    return devices if accelerator == "cpu" else 1
+
+
+def _cores() -> int:
+    """Cores that this process may use, or fewer if OMP_NUM_THREADS says so."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(asked)) if asked.isdigit() and int(asked) > 0 else allowed
+
+
+def prepare(hardware: Hardware) -> None:
+    """Set threads, and make the kernels choose the same algorithm each time."""
+    torch.set_num_threads(max(1, hardware.threads))
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def trainer_options(config: Config, hardware: Hardware) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer that concern devices."""
+    return {
+        "accelerator": hardware.accelerator,
+        "devices": hardware.world_size,
+        "strategy": "ddp" if config.trainer.strategy == "ddp" else "auto",
+        "precision": _PRECISIONS[hardware.precision],
+    }
+
+
+def process_rank() -> int:
+    """Rank of this process, as launchers tell it before any process group exists."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def peak_memory_bytes(accelerator: str) -> int:
+    """Most memory that was held at once: on the GPU if there is one, else by this process."""
+    if accelerator == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if sys.platform == "darwin" else 1024)
+
+
+def device_name(accelerator: str) -> str:
+    """The GPU's name, or the processor's architecture and number of cores."""
+    if accelerator == "cuda":
+        return str(torch.cuda.get_device_name())
+    return f"{os.uname().machine} CPU, {os.cpu_count()} cores"

@@ -1,0 +1,249 @@
+"""One run from its config to its record: find it done, resume it, or train it."""
+
+import logging
+import shutil
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+
+from terrablate.config.identity import Hardware, code_identity, identity, run_id
+from terrablate.config.parse import plain
+from terrablate.config.schema import Config
+from terrablate.data.module import ChipDataModule
+from terrablate.data.pack import ensure_pack
+from terrablate.errors import UserError
+from terrablate.models.build import build
+from terrablate.training import hardware as devices
+from terrablate.training.classifier import Classifier
+from terrablate.training.epoch_end import EpochEnd
+from terrablate.training.finish import failure, finish
+from terrablate.training.history import History
+from terrablate.training.inputs import Inputs
+from terrablate.training.loggers import CurveLogger, make_loggers
+from terrablate.training.pretrained import PreparedWeights, prepare_weights
+from terrablate.training.record import Record
+from terrablate.training.terminal import ProgressDisplay, show_summary
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """A run that is about to be trained: what is known before the network is built."""
+
+    config: Config
+    hardware: Hardware
+    data: ChipDataModule
+    weights: PreparedWeights | None
+    identity: str
+    code: str
+    record: Record
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the budget; one of steps is rounded up, its last epoch cut short."""
+        if self.config.steps is not None:
+            epochs = -(-self.config.steps // self.data.steps_per_epoch)
+        else:
+            epochs = self.config.epochs
+        limit = self.config.trainer.max_epochs
+        return epochs if limit is None else min(epochs, limit)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the budget."""
+        whole = self.total_epochs * self.data.steps_per_epoch
+        return whole if self.config.steps is None else min(whole, self.config.steps)
+
+
+def run(config: Config) -> Record:
+    """Train a run, resume it where it was cut off, or show what it gave when it is done.
+
+    Raises:
+        UserError: for a mistake in config, data or weights, or a disk that fails; the message says what to do.
+        KeyboardInterrupt: after Ctrl-C; the same command goes on later.
+    """
+    rank = devices.process_rank()
+    _set_up_logging(rank)
+    job = prepare(config)
+    if rank > 0:  # launched by rank 0, which has decided already; it takes no claim and never skips
+        _fit(job, [])
+        return job.record
+    with job.record.claim():
+        if not config.force and _done(job):
+            result = job.record.result()
+            assert result is not None
+            show_summary(result, str(job.record.folder), already_done=True)
+            return job.record
+        _make_room(job)
+        _begin(job)
+        try:
+            _train(job)
+        except (KeyboardInterrupt, SystemExit):
+            logger.warning("interrupted; the same command goes on from the last checkpoint")
+            raise KeyboardInterrupt from None
+        except Exception as error:
+            failure(job.record, job.config, job.identity, job.code, error)
+            if isinstance(error, OSError):
+                raise UserError(
+                    f"{job.record.folder}: {error.strerror or error}; nothing was lost but the last epochs"
+                ) from error
+            raise
+    return job.record
+
+
+def prepare(config: Config) -> Job:
+    """Everything that identifies a run: device, data, weights."""
+    hardware = devices.resolve(config.trainer)
+    devices.prepare(hardware)
+    data = ChipDataModule(config, ensure_pack(config.data, Path(config.packs_dir)))
+    size = data.pack.image_size
+    weights = prepare_weights(config, data.pack.bands, size)
+    digest = identity(config, data.pack.fingerprint, weights.digest if weights else None, hardware)
+    folder = Path(config.runs_dir) / run_id(config, digest)
+    return Job(config, hardware, data, weights, digest, code_identity(), Record(folder))
+
+
+def _done(job: Job) -> bool:
+    if not job.record.finished():
+        return False
+    result = job.record.result()
+    assert result is not None
+    if result["provenance"]["code"] == job.code:
+        return True
+    if job.config.code == "any":
+        logger.warning("%s was made by another version of the training code (code=any)", job.record.folder)
+        return True
+    logger.info("%s was made by another version of the training code; training anew", job.record.folder)
+    return False
+
+
+def _make_room(job: Job) -> None:
+    """Keep what can be resumed; archive what belongs to another version of the code, or to a forced retraining."""
+    record, origin = job.record, job.record.origin()
+    if (
+        record.finished()
+        or (origin is not None and origin.get("code") != job.code)
+        or not record.last_checkpoint.is_file()
+    ):
+        if record.finished() or record.last_checkpoint.is_file():
+            record.archive()
+        else:
+            shutil.rmtree(record.folder / "checkpoints", ignore_errors=True)
+            (record.folder / "metrics.csv").unlink(missing_ok=True)
+
+
+def _begin(job: Job) -> None:
+    (job.record.folder / "result.json").unlink(missing_ok=True)  # of a failed attempt
+    job.record.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    job.record.write_text("config.yaml", yaml.safe_dump(plain(job.config), sort_keys=False, allow_unicode=True))
+    job.record.write_json("run.json", {"run_id": job.record.folder.name, "identity": job.identity, "code": job.code})
+
+
+def _train(job: Job) -> None:
+    history = _resumed_history(job)
+    loggers = make_loggers(job.config, job.record.folder.name, job.record.folder, history.rows)
+    result: dict[str, Any] | None = None
+    try:
+        module, report = _fit(job, loggers, history)
+        result = finish(job.record, job.config, job.data, module, history, job.total_epochs, _provenance(job), report)
+    finally:
+        for each in loggers:
+            each.finish(result, job.record.folder)
+    show_summary(result, str(job.record.folder))
+
+
+def _resumed_history(job: Job) -> History:
+    """The history of the checkpoint, to which `metrics.csv` is cut; an empty one where there is none that is whole."""
+    path = job.record.last_checkpoint
+    history = History()
+    if path.is_file():
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            history = History.of_state(checkpoint["callbacks"][EpochEnd.__qualname__])
+        except Exception as error:  # a damaged file fails in torch's reader in many ways
+            logger.warning("%s is damaged (%s); training starts anew", path, str(error).splitlines()[0])
+            path.unlink()
+        else:
+            logger.info("resuming after epoch %d of %d", history.epochs, job.total_epochs)
+    job.record.write_metrics(history.rows)
+    return history
+
+
+def _fit(
+    job: Job, loggers: list[CurveLogger], history: History | None = None
+) -> tuple[Classifier, dict[str, Any] | None]:
+    """Build and train; skips the training of a run that had ended before it was cut off."""
+    history = history if history is not None else History()
+    config, data = job.config, job.data
+    pack = data.pack
+    built = build(config, len(pack.bands), len(pack.classes), pack.image_size)
+    report = job.weights.load(built) if job.weights else None
+    standardise = config.data.normalize == "dataset"
+    inputs = Inputs(
+        config.data.scale,
+        config.data.offset,
+        pack.mean.tolist() if standardise else None,
+        pack.std.tolist() if standardise else None,
+    )
+    module = Classifier(built.network, inputs, config, job.total_steps)
+    if history.ended(config, job.total_epochs):
+        checkpoint = torch.load(job.record.last_checkpoint, map_location="cpu", weights_only=True)
+        module.load_state_dict(checkpoint["state_dict"])
+        return module, report
+    images = min(len(data.train_indices), config.batch_size * data.steps_per_epoch)
+    trainer = lightning.Trainer(
+        **devices.trainer_options(config, job.hardware),
+        max_epochs=job.total_epochs,
+        callbacks=[
+            EpochEnd(config, data, job.record, history, job.total_epochs, loggers),
+            *([ProgressDisplay(history, job.total_epochs, images)] if devices.process_rank() == 0 else []),
+        ],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=job.record.folder,
+    )
+    resume = job.record.last_checkpoint
+    trainer.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return module, report
+
+
+def _provenance(job: Job) -> dict[str, Any]:
+    from terrablate.training.provenance import provenance
+
+    return {
+        "identity": job.identity,
+        "code": job.code,
+        "data_fingerprint": job.data.pack.fingerprint,
+        "weights": job.weights.digest if job.weights else None,
+        "hardware": vars(job.hardware),
+        "device": devices.device_name(job.hardware.accelerator),
+        **provenance(),
+    }
+
+
+def _set_up_logging(rank: int) -> None:
+    """Our messages on stderr, from rank 0; Lightning's tips stay away."""
+    root = logging.getLogger("terrablate")
+    root.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        root.addHandler(handler)
+        root.propagate = False
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -1,0 +1,161 @@
+"""What a person sees while a run trains and when it ends: a bar in a terminal, lines elsewhere, a short summary."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from terrablate.data.batches import Batch
+from terrablate.training.history import History
+
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+class _ImagesPerSecond(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "", style="progress.data.speed")
+
+
+class ProgressDisplay(Callback):
+    """Shows how far a run is; rank 0 only.
+
+    Args:
+        history: whose last row is shown after each epoch.
+        total_epochs: of the budget.
+        images_per_epoch: that training visits.
+    """
+
+    def __init__(self, history: History, total_epochs: int, images_per_epoch: int) -> None:
+        self._history = history
+        self._total_epochs = total_epochs
+        self._total_images = images_per_epoch * total_epochs
+        self._done_images = images_per_epoch * history.epochs
+        self._images_per_epoch = images_per_epoch
+        self._bar: Progress | None = None
+        self._shown_at = 0.0
+        self._began = 0.0
+        self._began_epochs = 0
+        self._console = Console(stderr=True)
+
+    def on_train_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
+        """Open the bar."""
+        self._began, self._began_epochs = time.monotonic(), self._history.epochs
+        if not self._console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            _ImagesPerSecond(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(
+            self._description(), total=self._total_images, completed=self._images_per_epoch * self._history.epochs
+        )
+        self._bar.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: "lightning.Trainer",
+        pl_module: "lightning.LightningModule",
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.advance(self._task, batch["size"])
+
+    def on_train_epoch_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
+        """Show the newest figures."""
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                description=self._description(),
+                completed=self._images_per_epoch * self._history.epochs,
+            )
+            return
+        now = time.monotonic()
+        if now - self._shown_at >= _SECONDS_BETWEEN_LINES or trainer.should_stop or self._at_end():
+            self._shown_at = now
+            trained = self._history.epochs - self._began_epochs
+            left = (self._total_epochs - self._history.epochs) * (now - self._began) / max(trained, 1)
+            speed = self._history.rows[-1]["images_per_second"] or 0
+            sys.stderr.write(f"{self._description()}  {speed:,.0f} images/s  ETA {_clock(left)}\n")
+            sys.stderr.flush()
+
+    def on_train_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_exception(
+        self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule", exception: BaseException
+    ) -> None:
+        """Close the bar, also after Ctrl-C."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _at_end(self) -> bool:
+        return self._history.epochs >= self._total_epochs
+
+    def _description(self) -> str:
+        text = f"epoch {self._history.epochs:>{len(str(self._total_epochs))}}/{self._total_epochs}"
+        evaluated = [row for row in self._history.rows if row["nll/val"] is not None]
+        if evaluated:
+            row = evaluated[-1]
+            text += (
+                f"  val NLL {row['nll/val']:.3f}  probe NLL {row['nll/probe']:.3f}  gap {row['gap/loss']:+.3f}"
+                f"  val accuracy {row['accuracy/val']:.3f}"
+            )
+        return text
+
+
+def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool = False) -> None:
+    """A few lines on stdout: how good, how much overfitting, where the files are."""
+    overfitting, best, deployed = result["overfitting"], result["best"], result["deployed"]
+    lines = [_heading(result) + ("   (done before; force=true trains anew)" if already_done else "")]
+    if best is not None:
+        lines.append(f"best epoch    {best['epoch']} of {result['epochs']}: {_scores(best)}")
+    if deployed is not None:
+        lines.append(f"deployed      {deployed['which']}, epoch {deployed['epoch']}: {_scores(deployed)}")
+    if overfitting["gap_loss"] is not None:
+        lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, accuracy {overfitting['gap_accuracy']:+.3f}")
+    lines += [f"verdict       {overfitting['sentence']}", f"record        {folder}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _heading(result: Mapping[str, Any]) -> str:
+    levels = result["levels"]
+    neutral = {"native", "none", "scratch", "constant", "auto", "csv", "cpu", "gpu"}
+    chosen = [f"{group}={level}" for group, level in levels.items() if level not in neutral]
+    data = "   (synthetic data, not real)" if result["synthetic"] else ""
+    return f"{' '.join(chosen)} seed={result['seed']}{data}"
+
+
+def _scores(scores: Mapping[str, Any]) -> str:
+    def shown(name: str) -> str:
+        value = scores.get(name)
+        return "not finite" if value is None else f"{value:.3f}"
+
+    return f"val accuracy {shown('accuracy/val')}, val NLL {shown('nll/val')}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
