@@ -90,7 +90,8 @@ def _check_folder(data: FolderData, *, packed: bool) -> None:
     folder = Path(data.root) / data.subfolder
     if not folder.is_dir() and not packed:
         raise ConfigError(
-            f"data.root={data.root}: there is no folder {folder}; it must hold <class>/* or {{train,val,test}}/<class>/*"
+            f"data.root={data.root}: there is no folder {folder}; it must hold <class>/* or"
+            " {train,val,test}/<class>/*"
         )
     if (data.fold is None) != (data.folds is None):
         raise ConfigError(

@@ -59,7 +59,7 @@ def code_identity() -> str:
 
 
 def _essential(config: Config) -> dict[str, Any]:
-    """The config without keys that stand at their neutral default, and without those that only say where or how fast."""
+    """The config without keys at their neutral default, and without those that only say where or how fast."""
     found = {}
     for field in dataclasses.fields(config):
         if field.name in _ELSEWHERE[""]:

@@ -149,7 +149,7 @@ class Color:
     brightness: DropRate = 0.2
     contrast: DropRate = 0.2
     band_gain: DropRate = 0.1
-    haze: Fraction = 0.02
+    haze: NonNegative = 0.1
 
 
 Operation = Annotated[Flip | Color, Field(discriminator="op")]

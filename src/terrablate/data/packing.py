@@ -125,7 +125,7 @@ def _chunks(
 
 
 def _resized(image: Array, data: Data) -> Array:
-    """Bilinear, antialiased, as torchvision does; whole numbers (all of torchgeo's sensors) are rounded to such again."""
+    """Bilinear, antialiased, as torchvision does; whole numbers (of all torchgeo sensors) stay whole."""
     size = data.image_size
     if size is None or image.shape[1:] == (size, size):
         return image

@@ -22,17 +22,20 @@ class Classifier(lightning.LightningModule):
     Args:
         network: N,C,H,W to logits N,K.
         inputs: scale and standardisation.
+        spread: C, deviation of each band of the train split, on the sensor's scale.
         config: of the run.
         total_steps: optimizer steps of the whole budget, for schedules.
     """
 
-    def __init__(self, network: nn.Module, inputs: Inputs, config: Config, total_steps: int) -> None:
+    def __init__(
+        self, network: nn.Module, inputs: Inputs, spread: torch.Tensor, config: Config, total_steps: int
+    ) -> None:
         super().__init__()
         self.network = network
         self.inputs = inputs
         self.config = config
         self.total_steps = total_steps
-        self.augment = Augmentation(config.aug.operations)
+        self.augment = Augmentation(config.aug.operations, spread)
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._generator: torch.Generator | None = None

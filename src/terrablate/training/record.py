@@ -137,7 +137,7 @@ class Record:
     def append_metrics(self, row: Row) -> None:
         """Add an epoch to `metrics.csv`."""
         path = self.folder / "metrics.csv"
-        header = not path.exists()
+        header = not path.exists() or path.stat().st_size == 0
         with path.open("a", encoding="utf-8", newline="") as file:
             file.write(_csv([row], header=header))
 

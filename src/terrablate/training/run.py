@@ -192,7 +192,8 @@ def _fit(
         pack.mean.tolist() if standardise else None,
         pack.std.tolist() if standardise else None,
     )
-    module = Classifier(built.network, inputs, config, job.total_steps)
+    spread = torch.tensor(pack.std / config.data.scale, dtype=torch.float32)
+    module = Classifier(built.network, inputs, spread, config, job.total_steps)
     if history.ended(config, job.total_epochs):
         checkpoint = torch.load(job.record.last_checkpoint, map_location="cpu", weights_only=True)
         module.load_state_dict(checkpoint["state_dict"])
