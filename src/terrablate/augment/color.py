@@ -9,7 +9,7 @@ def color(
     spread: torch.Tensor,
     brightness: float = 0.2,
     contrast: float = 0.2,
-    band_gain: float = 0.1,
+    band_gain: float = 0.05,
     haze: float = 0.1,
 ) -> torch.Tensor:
     """Scale and shift reflectance as sun and air do; nothing is clipped, since real reflectance exceeds 1.

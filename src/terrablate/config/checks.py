@@ -44,16 +44,16 @@ def selected_bands(data: Data, names: list[str], rgb: list[str] | None) -> list[
     if data.bands == "all":
         return list(names)
     if data.bands == "rgb":
-        if not rgb or not set(rgb) <= set(names):
+        if not rgb:
             raise ConfigError(f"data.bands=rgb: data.rgb must name three of the bands {', '.join(names)}")
         return list(rgb)
     wanted = [data.bands] if isinstance(data.bands, str) else list(data.bands)
     unknown = [band for band in wanted if band not in names]
-    if unknown or not wanted:
-        given = ", ".join(unknown) or "an empty list"
-        raise ConfigError(
-            f"data.bands: {data.name} has no band {given}; allowed: all, rgb or some of {', '.join(names)}"
-        )
+    allowed = f"allowed: all, rgb or some of {', '.join(names)}"
+    if not wanted:
+        raise ConfigError(f"data.bands=[]: no band is named; {allowed}")
+    if unknown:
+        raise ConfigError(f"data.bands: {data.name} has no band {', '.join(unknown)}; {allowed}")
     if len(set(wanted)) < len(wanted):
         raise ConfigError(f"data.bands=[{', '.join(wanted)}]: a band stands twice")
     return wanted
@@ -63,6 +63,12 @@ def _check_bands(data: Data) -> None:
     if data.band_names is not None:
         if len(set(data.band_names)) < len(data.band_names):
             raise ConfigError(f"data.band_names=[{', '.join(data.band_names)}]: a name stands twice")
+        if data.rgb is not None and not (
+            len(set(data.rgb)) == len(data.rgb) == 3 and set(data.rgb) <= set(data.band_names)
+        ):
+            raise ConfigError(
+                f"data.rgb=[{', '.join(data.rgb)}]: it must name three of the bands {', '.join(data.band_names)}"
+            )
         selected_bands(data, data.band_names, data.rgb)
 
 

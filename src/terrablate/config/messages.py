@@ -1,83 +1,55 @@
 """The one place that turns config errors of Hydra, OmegaConf and pydantic into sentences: key, given, allowed."""
 
 import difflib
+import math
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
-from terrablate.config import choices
+from terrablate.config import choices, expectations
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
     from pydantic import ValidationError
 
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list such as [a, b]",
-    "dict_type": "keys with values",
-    "finite_number": "a finite number",
-    "too_short": "a list of {min_length} or more entries",
-    "too_long": "a list of at most {max_length} entries",
-    "greater_than": "a value greater than {gt}",
-    "greater_than_equal": "a value of at least {ge}",
-    "less_than": "a value less than {lt}",
-    "less_than_equal": "a value of at most {le}",
-    "literal_error": "one of {expected}",
-    "int_from_float": "a whole number",
-}
 
+def of_validation(error: "ValidationError", values: Any, derived: Container[str] = ()) -> str:
+    """One line for each wrong value of the typed config.
 
-def of_validation(error: "ValidationError") -> str:
-    """One line for each wrong value of the typed config."""
-    lines: dict[str, list[str]] = {}
-    given: dict[str, Any] = {}
+    Args:
+        error: what pydantic says.
+        values: the config that was validated.
+        derived: dotted keys whose value was taken over from another key; the other one's line is enough.
+    """
+    lines: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        key = _dotted(item["loc"])
-        if item["type"] == "unexpected_keyword_argument":
-            lines.setdefault(key, []).append("unknown")
-        elif item["type"] in ("missing", "missing_argument", "union_tag_not_found"):
-            lines.setdefault(key, []).append("missing")
+        where = expectations.place(item["loc"])
+        if item["type"] in ("unexpected_keyword_argument", "missing", "missing_argument"):
+            unknown = item["type"] == "unexpected_keyword_argument"
+            key = ".".join(map(str, where.keys))
+            lines[key] = _unknown(key, expectations.known_keys(item["loc"][:-1])) if unknown else _missing(where)
+        elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            tag = f"{where.dotted}.{expectations.discriminator(where.annotation)}"
+            given = f"={item['ctx']['tag']}" if "tag" in item["ctx"] else " is missing"
+            lines[tag] = f"{tag}{given}: expected one of {', '.join(expectations.tags(where.annotation))}"
         else:
-            template = _EXPECTED.get(item["type"])
-            expected = template.format(**item.get("ctx", {})) if template else item["msg"][0].lower() + item["msg"][1:]
-            lines.setdefault(key, []).append(expected)
-        given[key] = item["input"]
-    return "\n".join(_sentence(key, given[key], expected) for key, expected in lines.items())
+            given, expected = _shown(_value(values, where.keys)), where.expected
+            if item["type"] == "finite_number":
+                expected = expected.replace("a number", "a finite number")
+            lines[where.dotted] = f"{where.dotted}={given}: expected {expected}"
+    own = [line for key, line in lines.items() if key not in derived]
+    return "\n".join(own or lines.values())
 
 
-def _sentence(key: str, given: Any, expected: list[str]) -> str:
-    if "unknown" in expected:
-        return f"{key}: there is no such key{_allowed_keys(key)}"
-    if "missing" in expected:
-        return f"{key}: a value is missing"
-    return f"{key}={_shown(given)}: expected {' or '.join(dict.fromkeys(expected))}"
+def _missing(where: expectations.Place) -> str:
+    return f"{where.dotted}: a value is missing; expected {where.expected}"
 
 
-def _dotted(location: Iterable[str | int]) -> str:
-    """The key as a person writes it: without the tag that pydantic puts after the group of a discriminated union."""
-    parts = [str(part) for part in location]
-    if len(parts) > 1 and not _is_key(parts[0], parts[1]):
-        del parts[1]
-    parts = [part for part in parts if not re.fullmatch(r"constrained-\w+|\w+\[.*\]|flip|color|str|int", part)]
-    return ".".join(parts) or "config"
-
-
-def _is_key(group: str, key: str) -> bool:
-    """Whether a group's schema has the key; a tag such as `synthetic` is none."""
-    from dataclasses import fields, is_dataclass
-    from typing import get_args
-
-    from terrablate.config.schema import Config
-
-    annotation = Config.__annotations__.get(group)
-    members = [annotation] if is_dataclass(annotation) else list(get_args(get_args(annotation)[0]))
-    tags = {"source", "builder", "optimizer", "schedule", "rule"}
-    names = {field.name for member in members if is_dataclass(member) for field in fields(member)}
-    return not members or (key in names and not (key in tags and group == key))
+def _value(values: Any, keys: Iterable[str | int]) -> Any:
+    for key in keys:
+        values = values[key]
+    return values
 
 
 def of_omegaconf(error: "OmegaConfBaseException") -> str:
@@ -87,7 +59,8 @@ def of_omegaconf(error: "OmegaConfBaseException") -> str:
     key = getattr(error, "full_key", None) or "config"
     if isinstance(error, MissingMandatoryValue):
         return f"{key}: a value is needed; give it as {key}=..."
-    return f"{key}: {str(error).splitlines()[0]}"
+    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+    return f"{key}: {reason}"
 
 
 def of_hydra(error: Exception) -> str | None:
@@ -96,55 +69,106 @@ def of_hydra(error: Exception) -> str | None:
     from omegaconf.errors import OmegaConfBaseException
 
     text = str(error)
-    if match := re.search(r"Could not find '([\w.-]+)/([^']*)'", text):
-        group, name = match.groups()
-        group = group.removeprefix("train/")
-        allowed = [choice.name for choice in choices.choices(group)] if group in choices.groups() else []
-        return f"{group}={name}: there is no such choice{_near(name, allowed)}; allowed: {', '.join(allowed)}"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        key = match.group(1)
-        return f"{key}: there is no such key{_allowed_keys(key)}"
+    if match := re.search(r"Could not (?:find|load) '([\w./-]+)/([^'/]*)'", text):
+        return _no_choice(match.group(1).removeprefix("train/"), match.group(2), text)
+    if isinstance(error, ValueError) and "Config group override must be" in text:
+        return _not_a_choice()
+    if match := re.search(r"Could not (?:override '([^']+)'|delete from config. '([^']+)')", text):
+        key = match.group(1) or match.group(2)
+        inner = re.search(r"full_key: (\S+)", str(error.__cause__))
+        if inner and inner.group(1).startswith(f"{key}."):
+            key = inner.group(1)  # a key within a dict that was given as the value
+        return _unknown(key, _known_keys(key))
     if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{match.group(1)}: the key exists already; write {match.group(1)}=... without the plus sign"
+    if match := re.search(r"Multiple values for ([\w/]+)\.", text):
+        return f"{match.group(1)}: the group has a choice already; write {match.group(1)}=... without the plus sign"
+    if match := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
+        key, values = match.groups()
+        return (
+            f"{key}={values}: one run takes one value; add -m for one run each, or write a list as '{key}=[{values}]'"
+        )
     if isinstance(error, OverrideParseException):
-        reason = " ".join(text.splitlines()[1:2])
-        return f"{error.override}: not an override; write key=value or group=choice, lists as 'key=[a,b]' ({reason})"
+        return f"{error.override}: not an override; write key=value or group=choice, lists as 'key=[a,b]'"
     if isinstance(error, ConfigCompositionException | HydraException | OmegaConfBaseException):
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
         return " ".join(str(cause).split())
     return None
 
 
-def _allowed_keys(key: str) -> str:
-    """`; did you mean ...? keys of optim: ...` for a key that does not exist."""
+def _no_choice(group: str, name: str, hydra_says: str = "") -> str:
+    own = [choice.name for choice in choices.choices(group)] if group in choices.groups() else []
+    allowed = own or re.findall(r"^\t([\w-]+)$", hydra_says, re.MULTILINE)
+    return f"{group}={name}: there is no such choice{_near(name, allowed)}; allowed: {', '.join(allowed)}"
+
+
+def _not_a_choice() -> str:
+    """For a group that was given a number or null; Hydra does not say which."""
+    for word in sys.argv[1:]:
+        group, _, name = word.partition("=")
+        if group in choices.groups() and name not in [choice.name for choice in choices.choices(group)]:
+            return _no_choice(group, name)
+    wrong = next((word for word in sys.argv[1:] if re.match(r"[=@]", word)), "an override")
+    return f"{wrong}: not an override; write key=value or group=choice, lists as 'key=[a,b]'"
+
+
+def _unknown(key: str, allowed: list[str]) -> str:
+    """`optim.lrr: there is no such key (did you mean lr?); keys of optim: ...`."""
     parent, _, last = key.rpartition(".")
-    allowed = _known_keys(parent)
+    if expectations.takes_any_key(parent):
+        return f"{key}: a key of your own in {parent} needs a plus sign: +{key}=..."
+    parts = key.split(".")
+    for depth in range(len(parts) - 1) if not allowed else ():  # the first part that does not exist
+        known = _known_keys(".".join(parts[: depth + 1]))
+        if known and parts[depth] not in known:
+            parent, last, allowed = ".".join(parts[:depth]), parts[depth], known
+            break
     where = f"keys of {parent}" if parent else "allowed"
-    return f"{_near(last, allowed)}; {where}: {', '.join(allowed)}" if allowed else ""
+    listed = f"; {where}: {', '.join(allowed)}" if allowed else f"; {parent} has no keys of its own"
+    return f"{key}: there is no such key{_near(last, allowed) or _elsewhere(key)}{listed}"
 
 
-def _known_keys(parent: str) -> list[str]:
-    """Keys below a dotted key: of the primary config, of the choice that the command line asks for, of a setting."""
+def _elsewhere(key: str) -> str:
+    """For a key without its group: where it would stand."""
+    found = [f"{group}.{key}" for group, name in _chosen().items() if key in choices.keys(group, name)]
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
+def _chosen() -> dict[str, str]:
+    """The choice of each group, as the command line asks for it, else the default."""
+    chosen = choices.default_choices()
+    for word in sys.argv[1:]:
+        group, _, name = word.lstrip("+").partition("=")
+        if group in chosen and name in [choice.name for choice in choices.choices(group)]:
+            chosen[group] = name
+    return chosen
+
+
+def _known_keys(key: str) -> list[str]:
+    """Keys that may stand where a dotted key does: in the primary config, in a choice, in a setting."""
     import yaml
 
     primary = yaml.safe_load((choices.CONF / "train.yaml").read_text(encoding="utf-8"))
     settings = {key: value for key, value in primary.items() if key not in ("defaults", "hydra")}
+    parent = key.rpartition(".")[0]
     if not parent:
         return [*choices.groups(), *settings]
-    if parent in choices.groups():
-        chosen = choices.default_choices().get(parent, "")
-        for word in sys.argv[1:]:
-            if match := re.fullmatch(rf"\+*{parent}=([\w-]+)", word):
-                chosen = match.group(1)
-        return choices.keys(parent, chosen)
+    chosen = _chosen()
+    if parent in chosen:
+        return choices.keys(parent, chosen[parent])
     return list(settings[parent]) if isinstance(settings.get(parent), dict) else []
 
 
 def _near(word: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(word, allowed, n=1)
+    near = difflib.get_close_matches(word, [name for name in allowed if name != word], n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _shown(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    """A value as a person writes it in YAML, shortened."""
+    import yaml
+
+    if isinstance(value, float):
+        return str(value)
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
     return text if len(text) <= 80 else text[:77] + "..."

@@ -36,9 +36,24 @@ def parse(composed: "DictConfig | dict[str, Any]") -> Config:
     try:
         config = _ADAPTER.validate_python(values)
     except ValidationError as error:
-        raise ConfigError(messages.of_validation(error)) from error
+        raise ConfigError(messages.of_validation(error, values, _derived(composed))) from error
     check(config)
     return config
+
+
+def _derived(composed: "DictConfig | dict[str, Any]") -> set[str]:
+    """Dotted keys of the groups whose value is an interpolation, such as `data.subset_seed: ${seed}`."""
+    from omegaconf import DictConfig, OmegaConf
+
+    if not isinstance(composed, DictConfig):
+        return set()
+    return {
+        f"{name!s}.{key}"
+        for name, section in composed.items()
+        if isinstance(section, DictConfig)
+        for key in map(str, section)
+        if OmegaConf.is_interpolation(section, key)
+    }
 
 
 def plain(config: Any) -> dict[str, Any]:

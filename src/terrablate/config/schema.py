@@ -22,6 +22,7 @@ Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 DropRate = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$", description="a name of letters, digits, dots, dashes, underscores")]
 """Strict, because `seed=true` or `epochs="3"` is a slip and not a number."""
 
 
@@ -29,10 +30,10 @@ Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 class Data:
     """Keys that every data source shares."""
 
-    name: str
+    name: Name
     root: str
     subfolder: str = ""
-    bands: str | list[str]
+    bands: Annotated[str | list[str], Field(description="all, rgb or a list of band names")]
     band_names: list[str] | None = None
     rgb: list[str] | None = None
     scale: Positive
@@ -90,7 +91,7 @@ class FolderData(Data):
 class TimmModel:
     """Any network of timm; `kwargs` go to `timm.create_model`."""
 
-    name: str
+    name: Name
     builder: Literal["timm"]
     timm_name: str
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class TimmModel:
 class LeNetModel:
     """The lecture's LeNet."""
 
-    name: str
+    name: Name
     builder: Literal["lenet"]
     hidden: Count
 
@@ -109,7 +110,7 @@ class LeNetModel:
 class SmallCNNModel:
     """Four blocks of convolution, activation and pooling."""
 
-    name: str
+    name: Name
     builder: Literal["small_cnn"]
     width: Count
     norm_position: Literal["before", "after"]
@@ -148,7 +149,7 @@ class Color:
     op: Literal["color"]
     brightness: DropRate = 0.2
     contrast: DropRate = 0.2
-    band_gain: DropRate = 0.1
+    band_gain: DropRate = 0.05
     haze: NonNegative = 0.1
 
 
@@ -159,7 +160,7 @@ Operation = Annotated[Flip | Color, Field(discriminator="op")]
 class Aug:
     """Augmentation of the training images: operations in the order in which they are applied."""
 
-    name: str
+    name: Name
     operations: list[Operation]
 
 
@@ -167,7 +168,7 @@ class Aug:
 class ScratchWeights:
     """The network's own random initialisation."""
 
-    name: str
+    name: Name
     source: Literal["scratch"]
 
 
@@ -175,7 +176,7 @@ class ScratchWeights:
 class ImagenetWeights:
     """Weights that timm publishes for the network, trained on natural images (bands red, green, blue)."""
 
-    name: str
+    name: Name
     source: Literal["imagenet"]
     tag: str | None = None
     file: str | None = None
@@ -186,7 +187,7 @@ class ImagenetWeights:
 class FileWeights:
     """A state dict or Lightning checkpoint on disk."""
 
-    name: str
+    name: Name
     source: Literal["file"]
     path: str
     bands: list[str] | None = None
@@ -198,7 +199,7 @@ class FileWeights:
 class RunWeights:
     """The weights of a finished run."""
 
-    name: str
+    name: Name
     source: Literal["run"]
     run: str
     which: Literal["best", "last", "deployed"]
@@ -209,7 +210,7 @@ class RunWeights:
 class AdamW:
     """Adam with decoupled weight decay."""
 
-    name: str
+    name: Name
     optimizer: Literal["adamw"]
     lr: Positive
     weight_decay: NonNegative
@@ -220,7 +221,7 @@ class AdamW:
 class SGD:
     """Stochastic gradient descent."""
 
-    name: str
+    name: Name
     optimizer: Literal["sgd"]
     lr: Positive
     weight_decay: NonNegative
@@ -232,7 +233,7 @@ class SGD:
 class ConstantSchedule:
     """A constant learning rate."""
 
-    name: str
+    name: Name
     schedule: Literal["constant"]
 
 
@@ -240,7 +241,7 @@ class ConstantSchedule:
 class CosineSchedule:
     """Linear warm-up, then half a cosine down."""
 
-    name: str
+    name: Name
     schedule: Literal["cosine"]
     warmup: Fraction
     final: Fraction
@@ -250,7 +251,7 @@ class CosineSchedule:
 class PlateauSchedule:
     """The learning rate falls when val NLL stops falling."""
 
-    name: str
+    name: Name
     schedule: Literal["plateau"]
     factor: Annotated[float, Strict(), Field(gt=0, lt=1)]
     patience: Annotated[int, Strict(), Field(ge=0)]
@@ -261,7 +262,7 @@ class PlateauSchedule:
 class NoStop:
     """Train the whole budget."""
 
-    name: str
+    name: Name
     rule: Literal["none"]
 
 
@@ -269,7 +270,7 @@ class NoStop:
 class EarlyStop:
     """Stop when a val metric has not improved for some evaluations."""
 
-    name: str
+    name: Name
     rule: Literal["early"]
     metric: Literal["nll", "accuracy"]
     patience: Count
@@ -280,7 +281,7 @@ class EarlyStop:
 class FittedStop:
     """Stop once the training data are learnt: probe accuracy has reached a threshold."""
 
-    name: str
+    name: Name
     rule: Literal["fitted"]
     accuracy: Fraction
 
@@ -289,7 +290,7 @@ class FittedStop:
 class Trainer:
     """Devices, precision and limits."""
 
-    name: str
+    name: Name
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Annotated[int, Strict(), Field(ge=1)] | Literal["auto"]
     strategy: Literal["auto", "ddp"]

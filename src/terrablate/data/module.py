@@ -98,7 +98,8 @@ class ChipDataModule(lightning.LightningDataModule):
         """With a budget in steps the last epoch is cut short, so that it ends with an evaluation like any other."""
         if self.config.steps is None:
             return self.config.trainer.max_train_batches
-        return min(self.steps_per_epoch, self.config.steps - epoch * self.steps_per_epoch)
+        left = self.config.steps - epoch * self.steps_per_epoch
+        return max(0, min(self.steps_per_epoch, left))  # Lightning asks once more after the last epoch
 
     def eval_stream(self, name: str) -> EvalStream:
         """The images of `val` or `probe` in a fixed order, unaugmented."""

@@ -87,30 +87,34 @@ def ensure_pack(data: Data, packs_dir: Path, splits: Sequence[Split] = ("train",
         DataError: if the source is missing or broken and there is no pack.
     """
     stamped = stamp(data)
-    if stamped is None and not _downloads(data):
-        return _pack_without_source(data, packs_dir, splits)
-    packs_dir.mkdir(parents=True, exist_ok=True)
+    if stamped is None:
+        found = _pack_without_source(data, packs_dir, splits)
+        if found is not None or not _downloads(data):
+            return found or _raise_absent(data, packs_dir)
     suffix = "" if "test" not in splits else "-test"
     if stamped is not None and (found := _load(packs_dir / (pack_key(data, stamped) + suffix))):
         return found
-    with FileLock(packs_dir / f".{data.name}{suffix}.lock"):
-        if stamped is not None and (found := _load(packs_dir / (pack_key(data, stamped) + suffix))):
-            return found  # another process wrote it meanwhile
+    try:
+        packs_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(packs_dir / f".{data.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise DataError(f"packs_dir={packs_dir}: cannot be written: {error.strerror or error}") from error
+    with lock:
+        lock.release()  # entered twice
         source = open_source(data)  # downloads, if it may
         folder = packs_dir / (pack_key(data, stamp(data) or "") + suffix)
         if found := _load(folder):
-            return found
-        for leftover in packs_dir.glob(f".writing-{data.name}{suffix}-*"):
-            shutil.rmtree(leftover)  # of a packing that was cut off: nobody else can be writing while we hold the lock
-        working = packs_dir / f".writing-{data.name}{suffix}-{folder.name}"
-        working.mkdir()
-        from terrablate.data.packing import write_pack
-
+            return found  # another process wrote it meanwhile
+        working = packs_dir / f".writing-{data.name}"
         try:
+            shutil.rmtree(working, ignore_errors=True)  # of a packing that was cut off: the lock is ours
+            working.mkdir()
             write_pack(source, data, working, splits)
-            if folder.exists():  # of an older format
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # of an older format
             working.rename(folder)
+        except OSError as error:
+            raise DataError(f"packs_dir={packs_dir}: cannot be written: {error.strerror or error}") from error
         finally:
             shutil.rmtree(working, ignore_errors=True)
         logger.info("packed %s into %s", data.name, folder)

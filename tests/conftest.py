@@ -1,0 +1,62 @@
+"""What all tests share: configs composed in this process, tiny data, and caches that stay inside the test's folder."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Before torch is imported: one thread a process, and nothing of ours in the person's own cache.
+os.environ["OMP_NUM_THREADS"] = "1"
+_CACHE = tempfile.TemporaryDirectory(prefix="terrablate-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+import pytest  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from terrablate.config import Config, parse  # noqa: E402
+from terrablate.config.choices import CONF  # noqa: E402
+from terrablate.config.resolvers import register  # noqa: E402
+
+TINY = ("data.train=40", "data.val=20", "data.test=20", "data.size=16")
+"""Synthetic scenes that are made in no time."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_folder() -> Iterator[None]:
+    yield
+    _CACHE.cleanup()
+
+
+@pytest.fixture
+def compose_raw(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose `conf/train.yaml` with overrides, as the command line does, without typing and checking it.
+
+    Runs and packs go below `tmp_path`. The default data are tiny; overrides that are given win.
+    """
+    from hydra import compose, initialize_config_dir
+
+    register()
+
+    def composed(*overrides: str) -> DictConfig:
+        chosen = [word.removeprefix("data=") for word in overrides if word.startswith("data=")]
+        tiny = TINY if not chosen or chosen[-1] == "synthetic" else ()
+        folders = (f"runs_dir={tmp_path / 'runs'}", f"packs_dir={tmp_path / 'packs'}")
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("train", overrides=[*folders, *tiny, *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def compose(compose_raw: Callable[..., DictConfig]) -> Callable[..., Config]:
+    """Compose `conf/train.yaml` with overrides and parse it: `compose("model=lenet", "seed=3") -> Config`."""
+    return lambda *overrides: parse(compose_raw(*overrides))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with real data sets."""
+    folder = os.environ.get("DATA_DIR", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set DATA_DIR to the folder that holds eurosat/ and ucmerced/")
+    return Path(folder).resolve()
