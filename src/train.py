@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from terrablate.commands import hydra_command, show_help
+from terrablate.commands import hydra_command, in_process_of_its_own, show_help
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,6 +16,8 @@ def train(composed: "DictConfig") -> None:
     from terrablate.config import parse
 
     config = parse(composed)
+    if config.trainer.devices != 1 and in_process_of_its_own(__file__):
+        return
     from terrablate.training.run import run
 
     run(config)

@@ -1,9 +1,11 @@
 """What the commands in `src/*.py` share: help without a start-up cost, and errors as one sentence."""
 
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from terrablate.errors import UserError
@@ -17,6 +19,9 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 """A mistake in the input; one sentence says which."""
 EXIT_INTERRUPTED = 130
+
+
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def show_help(command: str, purpose: str) -> bool:
@@ -43,6 +48,10 @@ def hydra_command(task: "Callable[[DictConfig], None]") -> int:
     from terrablate.config.resolvers import register
 
     register()
+    for flag in ("-m", "--multirun"):  # Hydra's parser takes flags before the overrides only
+        if flag in sys.argv[1:]:
+            sys.argv.remove(flag)
+            sys.argv.insert(1, flag)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let its exceptions through, so that they are worded here
     statuses: list[int] = []
 
@@ -54,6 +63,31 @@ def hydra_command(task: "Callable[[DictConfig], None]") -> int:
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)
     statuses.append(_guarded(main))
     return max(statuses)
+
+
+def in_process_of_its_own(script: str) -> bool:
+    """Within a sweep, run the present job as a plain single command instead, and wait for it.
+
+    Ranks of a multi-device run re-execute the command line, which in a sweep is the whole sweep.
+
+    Returns:
+        False outside a sweep, where nothing was run.
+
+    Raises:
+        SystemExit: with the status of the command, if it failed.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    settings = HydraConfig.get()
+    if settings.mode != RunMode.MULTIRUN:
+        return False
+    environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
+    command = [sys.executable, str(Path(script).resolve()), *settings.overrides.task]
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status:
+        raise SystemExit(status if status > 0 else EXIT_FAILURE)
+    return True
 
 
 def _guarded(action: Callable[[], None]) -> int:

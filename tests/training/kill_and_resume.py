@@ -153,7 +153,9 @@ def differences(undisturbed: Path, resumed: Path) -> list[str]:
         del result["cost"]
     found += [f"result.json {key}" for key in results[0] if results[0][key] != results[1].get(key)]
     for name in ("best", "last"):
-        states = [torch.load(folder / "checkpoints" / f"{name}.ckpt")["state_dict"] for folder in (undisturbed, resumed)]
+        states = [
+            torch.load(folder / "checkpoints" / f"{name}.ckpt")["state_dict"] for folder in (undisturbed, resumed)
+        ]
         found += [f"{name}.ckpt {key}" for key in states[0] if not torch.equal(states[0][key], states[1][key])]
     arrays = [np.load(folder / "val_predictions.npz") for folder in (undisturbed, resumed)]
     found += [f"predictions {key}" for key in arrays[0] if not np.array_equal(arrays[0][key], arrays[1][key])]

@@ -24,7 +24,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obje
     folder = tmp_path_factory.mktemp("killed")
     script = Path(__file__).with_name("kill_and_resume.py")
     environment = os.environ | {"PYTHONPATH": str(script.parents[1])}
-    done = subprocess.run([sys.executable, script, folder], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script, folder], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "report.json").read_text())
 

@@ -256,7 +256,7 @@ def test_weights_of_a_run_find_their_bands_by_name(compose: Compose, done: Recor
 
 
 def test_weights_of_another_network_are_refused(compose: Compose, done: Record) -> None:
-    with pytest.raises(WeightsError, match="does not fit|are they of another network"):
+    with pytest.raises(WeightsError, match=r"does not fit|are they of another network"):
         run(compose(*TINY, "model.width=8", "weights=run", f"weights.run={done.folder}"))
 
 
@@ -290,5 +290,5 @@ def test_val_and_probe_are_evaluated_without_dropout(compose: Compose) -> None:
 
 
 def test_the_first_loss_is_near_chance(compose: Compose) -> None:
-    row = metrics(run(compose(*TINY, "model=resnet18", "data.size=32", "epochs=1", "optim.lr=1e-12")))[0]
+    row = metrics(run(compose(*TINY, "epochs=1", "optim.lr=1e-12")))[0]
     assert float(row["objective/train"]) == pytest.approx(math.log(10), rel=0.5)

@@ -15,10 +15,12 @@ _CODE = ("data", "augment", "models", "training")
 
 _ELSEWHERE = {
     "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "logger", "monitor"},
-    "data": {"root", "subfolder", "download", "checksum", "storage", "native_size"},
+    "data": {
+        "root", "subfolder", "download", "checksum", "storage", "native_size", "train_list", "val_list", "group_csv",
+    },
     "trainer": {"name", "accelerator", "devices", "strategy", "threads", "checkpoint_seconds"},
     "weights": {"path", "file", "run", "sha256"},
-}
+}  # fmt: skip
 """Keys that do not change what is trained, or that the data fingerprint, the weights' digest and the hardware state."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from terrablate.data import splits
 from terrablate.data.folder_listing import FoundImage, find_images, read_group_csv, read_split_lists
-from terrablate.data.image_files import probe_image, read_geolocation, read_image
+from terrablate.data.image_files import ImageHeader, probe_image, read_geolocation, read_image
 from terrablate.data.source import SPLITS, Sample, Split
 from terrablate.errors import ConfigError, DataError
 
@@ -115,7 +115,7 @@ class FolderSource:
                 f"{self.root} has the one class {self.classes[0]}, but needs at least two classes; data.root must be "
                 "the folder that holds the class folders."
             )
-        self._file_bands, names = _name_bands(self.root / self._images[0].id, band_names)
+        self._file_bands, names = _name_bands(self.root, self._images, band_names)
         self.bands = _choose_bands(bands, names, rgb)
         self._band_numbers = tuple(names.index(band) for band in self.bands)
         self._labels = np.array([self.classes.index(image.class_name) for image in self._images], dtype=np.int64)
@@ -182,9 +182,11 @@ class FolderSource:
                 logger.warning("No %s sample of %d class(es): %s.", split, len(missing), ", ".join(missing[:10]))
 
 
-def _name_bands(first_image: Path, band_names: Sequence[str] | None) -> tuple[int, tuple[str, ...]]:
-    """Count the bands of the first image and name them."""
-    header = probe_image(first_image)
+def _name_bands(
+    root: Path, images: Sequence[FoundImage], band_names: Sequence[str] | None
+) -> tuple[int, tuple[str, ...]]:
+    """Count the bands of the first image that can be read, and name them."""
+    first_image, header = _first_header(root, images)
     count = header.bands
     if band_names is not None:
         names = tuple(band_names)
@@ -199,6 +201,16 @@ def _name_bands(first_image: Path, band_names: Sequence[str] | None) -> tuple[in
     if count == 3 and (header.dtype == np.uint8 or not is_tiff):
         return count, ("red", "green", "blue")
     return count, tuple(f"band{number}" for number in range(1, count + 1))
+
+
+def _first_header(root: Path, images: Sequence[FoundImage]) -> tuple[Path, ImageHeader]:
+    """Damaged images do not count here: packing lists all of them, or leaves them out."""
+    for image in images:
+        try:
+            return root / image.id, probe_image(root / image.id)
+        except DataError:
+            continue
+    return root / images[0].id, probe_image(root / images[0].id)  # raises
 
 
 def _choose_bands(bands: Sequence[str] | str, names: Sequence[str], rgb: Sequence[str] | None) -> tuple[str, ...]:

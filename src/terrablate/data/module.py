@@ -46,7 +46,8 @@ class ChipDataModule(lightning.LightningDataModule):
             self.val_indices = per_class(val_labels, data.val_per_class, data.split_seed, "val_per_class")
         limit = config.trainer.max_eval_images
         if limit is not None:
-            self.val_indices = stratified_sample(val_labels, limit, data.split_seed, "max_eval_images")
+            kept = stratified_sample(val_labels[self.val_indices], limit, data.split_seed, "max_eval_images")
+            self.val_indices = self.val_indices[kept]
         chosen = stratified_sample(train_labels[self.train_indices], len(self.val_indices), data.split_seed, "probe")
         self.probe_indices: Indices = self.train_indices[chosen]
         self._check(train_labels)

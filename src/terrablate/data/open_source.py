@@ -109,10 +109,12 @@ def _files(root: Path) -> list[tuple[str, int, int]]:
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
+                if entry.name.startswith("."):
+                    continue
                 if entry.is_dir():
                     folders.append(entry.path)
-                elif not entry.name.startswith("."):
-                    status = entry.stat()
+                else:
+                    status = entry.stat(follow_symlinks=Path(entry.path).exists())
                     found.append((os.path.relpath(entry.path, root), status.st_size, status.st_mtime_ns))
     return found
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 
 from terrablate.config.parse import plain
 from terrablate.config.schema import Data
 from terrablate.data.open_source import open_source, pack_key, pack_spec, stamp
-from terrablate.data.source import Split
+from terrablate.data.source import Source, Split
 from terrablate.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -87,40 +87,55 @@ def ensure_pack(data: Data, packs_dir: Path, splits: Sequence[Split] = ("train",
         DataError: if the source is missing or broken and there is no pack.
     """
     stamped = stamp(data)
-    if stamped is None:
-        found = _pack_without_source(data, packs_dir, splits)
-        if found is not None or not _downloads(data):
-            return found or _raise_absent(data, packs_dir)
+    if stamped is None and (found := _pack_without_source(data, packs_dir, splits)):
+        return found
+    if stamped is None and not _downloads(data):
+        folder = Path(data.root) / data.subfolder
+        raise DataError(
+            f"data.root={data.root}: there is neither a folder {folder} nor a pack of {data.name} in {packs_dir}"
+        )
     suffix = "" if "test" not in splits else "-test"
     if stamped is not None and (found := _load(packs_dir / (pack_key(data, stamped) + suffix))):
         return found
-    try:
-        packs_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(packs_dir / f".{data.name}.lock")
-        lock.acquire()
-    except OSError as error:
-        raise DataError(f"packs_dir={packs_dir}: cannot be written: {error.strerror or error}") from error
-    with lock:
-        lock.release()  # entered twice
+    with _lock(packs_dir, data.name):
+        if stamped is not None and (found := _load(packs_dir / (pack_key(data, stamped) + suffix))):
+            return found  # another process wrote it meanwhile
         source = open_source(data)  # downloads, if it may
         folder = packs_dir / (pack_key(data, stamp(data) or "") + suffix)
-        if found := _load(folder):
-            return found  # another process wrote it meanwhile
-        working = packs_dir / f".writing-{data.name}"
-        try:
-            shutil.rmtree(working, ignore_errors=True)  # of a packing that was cut off: the lock is ours
-            working.mkdir()
-            write_pack(source, data, working, splits)
-            shutil.rmtree(folder, ignore_errors=True)  # of an older format
-            working.rename(folder)
-        except OSError as error:
-            raise DataError(f"packs_dir={packs_dir}: cannot be written: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(working, ignore_errors=True)
-        logger.info("packed %s into %s", data.name, folder)
-        pack = _load(folder)
-        assert pack is not None
-        return pack
+        return _load(folder) or _write(source, data, folder, splits)
+
+
+def _lock(packs_dir: Path, name: str) -> AcquireReturnProxy[Any]:
+    try:
+        packs_dir.mkdir(parents=True, exist_ok=True)
+        return FileLock(packs_dir / f".{name}.lock").acquire()
+    except OSError as error:
+        raise _unwritable(packs_dir, error) from error
+
+
+def _write(source: Source, data: Data, folder: Path, splits: Sequence[Split]) -> Pack:
+    """Write a pack aside and rename it when it is whole; to be called under the lock."""
+    from terrablate.data.packing import write_pack
+
+    working = folder.parent / f".writing-{data.name}"
+    shutil.rmtree(working, ignore_errors=True)  # of a packing that was cut off
+    try:
+        working.mkdir()
+        write_pack(source, data, working, splits)
+        shutil.rmtree(folder, ignore_errors=True)  # of an older format
+        working.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder.parent, error) from error
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    logger.info("packed %s into %s", data.name, folder)
+    pack = _load(folder)
+    assert pack is not None
+    return pack
+
+
+def _unwritable(packs_dir: Path, error: OSError) -> DataError:
+    return DataError(f"packs_dir={packs_dir}: a pack cannot be written there: {error.strerror or error}")
 
 
 def _downloads(data: Data) -> bool:
@@ -130,28 +145,26 @@ def _downloads(data: Data) -> bool:
 def _load(folder: Path) -> Pack | None:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return Pack(folder, meta) if meta["format"] == FORMAT else None
 
 
-def _pack_without_source(data: Data, packs_dir: Path, splits: Sequence[Split]) -> Pack:
+def _pack_without_source(data: Data, packs_dir: Path, splits: Sequence[Split]) -> Pack | None:
+    """The pack that was made with the same settings, if there is one."""
     candidates = [_load(folder) for folder in sorted(packs_dir.glob(f"{data.name}-*"))]
     packs = [
         pack
         for pack in candidates
         if pack is not None and pack.meta["spec"] == pack_spec(data) and set(splits) <= set(pack.meta["splits"])
     ]
-    if not packs:
-        folder = Path(data.root) / data.subfolder
-        raise DataError(
-            f"data.root={data.root}: there is neither a folder {folder} nor a pack of {data.name} in {packs_dir}"
-        )
     if len({pack.fingerprint for pack in packs}) > 1:
         folders = ", ".join(pack.folder.name for pack in packs)
         raise DataError(
             f"data.root={data.root}: the source is not at hand and {packs_dir} holds packs of several of its states"
             f" ({folders}); remove all but one"
         )
+    if not packs:
+        return None
     logger.warning("%s is not at hand; reading its pack %s", data.name, packs[0].folder)
     return packs[0]

@@ -58,7 +58,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
     statistics: dict[str, list[float]] = {}
     with _progress(data.name, sum(len(dataset) for dataset in datasets.values())) as advance:
         for split, dataset in datasets.items():
-            writer = _Writer(folder / f"{split}_images.npy")
+            writer = _Writer(data.name, folder / f"{split}_images.npy")
             labels: list[int] = []
             ids: list[str] = []
             moments = _Moments()
@@ -158,7 +158,8 @@ def _raise(problems: _Problems, data: Data) -> None:
 class _Writer:
     """Appends images to a .npy file in the smallest dtype that is exact for all so far; widens what stands there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, name: str, path: Path) -> None:
+        self._name = name
         self._path = path
         self._file: Any = None
         self._count = 0
@@ -196,16 +197,17 @@ class _Writer:
     def _needed(self, images: Array) -> np.dtype[Any]:
         self._low = min(self._low, float(images.min()))
         self._high = max(self._high, float(images.max()))
-        if self.dtype.kind == "f":
-            return self.dtype
-        if images.dtype.kind == "f" and not (images == np.rint(images)).all():
-            return np.dtype(np.float32)
+        if self.dtype.kind == "f" or (images.dtype.kind == "f" and not (images == np.rint(images)).all()):
+            return self._float32(images)
         for integer in _INTEGERS:
             limits = np.iinfo(integer)
             if limits.min <= self._low and self._high <= limits.max:
                 return np.dtype(integer)
-        if max(-self._low, self._high) >= 2**24 and images.dtype.kind in "iu":
-            raise DataError("whole numbers beyond 2^24 cannot be held exactly in float32; rescale the images")
+        return self._float32(images)
+
+    def _float32(self, images: Array) -> np.dtype[Any]:
+        if not np.array_equal(images.astype(np.float32), images):
+            raise DataError(f"data={self._name}: has numbers that float32 cannot hold exactly; rescale the images")
         return np.dtype(np.float32)
 
     def _widen(self, dtype: np.dtype[Any]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from terrablate.data.source import Sample, Split
+from terrablate.data.source import SPLITS, Sample, Split
 from terrablate.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class TorchgeoSource:
             self._indices = [list(band_names).index(band) for band in bands]
         self.bands = tuple(bands)
         self.classes = tuple(self._open("train").classes)
+        if download:
+            for split in SPLITS:  # fetch all lists now: a file that comes later would make the folder look changed
+                self._open(split)
 
     def dataset(self, split: Split) -> TorchgeoSplit:
         """Open a split by the dataset's own list."""

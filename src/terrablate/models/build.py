@@ -74,9 +74,9 @@ def timm_network(model: TimmModel, *, image_size: int, tag: str | None = None, *
     name = model.timm_name if tag is None else f"{model.timm_name}.{tag}"
     try:
         network: nn.Module = timm.create_model(name, **{**options, **model.kwargs})
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
         given = ", ".join(f"{key}={value}" for key, value in model.kwargs.items()) or "no kwargs"
-        raise ConfigError(f"model.timm_name={name} with {given}: timm refuses it: {error}") from error
+        raise ConfigError(f"model.timm_name={name} with {given}: timm refuses it: {first_line(error)}") from error
     return network
 
 
@@ -87,11 +87,10 @@ def _try(network: nn.Module, config: Config, in_channels: int, num_classes: int,
     try:
         with torch.no_grad():
             logits = network(torch.zeros(2, in_channels, image_size, image_size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(
             f"model={config.model.name}: cannot take images of {in_channels} x {image_size} x {image_size};"
-            f" data.image_size sets another size ({reason})"
+            f" data.image_size sets another size ({first_line(error)})"
         ) from error
     finally:
         network.train(was_training)
@@ -99,3 +98,8 @@ def _try(network: nn.Module, config: Config, in_channels: int, num_classes: int,
         raise ConfigError(
             f"model={config.model.name}: gives {tuple(logits.shape)} for two images, not (2, {num_classes})"
         )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,9 +7,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from terrablate.config.schema import Dropout
 from terrablate.errors import ConfigError
+from terrablate.models.networks import classifiers
 
-_BY_NAME = ("DropPath", "DropBlock2d", "PatchDropout")
-"""Layers of timm that drop something; by name, since a network of our own should not need timm."""
+_RATES = ("drop_rate", "drop_path_rate", "patch_drop_rate", "attn_drop_p", "drop", "drop_prob")
+"""Attributes in which timm's networks and layers keep rates of dropping that they apply as functions."""
 
 
 def apply_dropout(network: nn.Module, dropout: Dropout) -> int:
@@ -37,7 +38,7 @@ def apply_dropout(network: nn.Module, dropout: Dropout) -> int:
             if not places:
                 raise ConfigError("dropout=head: the network has no dense layer at its end to put dropout before")
             for layer in places:
-                layer.add_module("dropout", nn.Dropout(dropout.p))
+                layer.add_module("dropout", nn.Dropout(dropout.p).train(layer.training))
                 layer.register_forward_pre_hook(_drop_input)
             return len(places)
 
@@ -51,20 +52,18 @@ def _head_layers(network: nn.Module) -> list[nn.Module]:
     own = [layer for layer in head if isinstance(layer, nn.Linear)] if isinstance(head, nn.Sequential) else []
     if own:
         return list(own)
-    get_classifier = getattr(network, "get_classifier", None)
-    classifier = get_classifier() if get_classifier else None
-    return [classifier] if isinstance(classifier, nn.Linear | nn.Conv2d) else []
+    modules = [module for classifier in classifiers(network) for module in classifier.modules()]
+    return [module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
 
 
 def _remove(network: nn.Module) -> int:
+    """Set every rate to zero; layers stay, since attention reads the rate off them."""
     removed = 0
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, _DropoutNd) or type(layer).__name__ in _BY_NAME:
-                setattr(parent, name, nn.Identity())
-                removed += 1
-        for attribute in ("drop_rate", "drop_path_rate"):  # timm applies the former as a function of its networks
-            if isinstance(getattr(parent, attribute, None), float) and getattr(parent, attribute) > 0:
-                setattr(parent, attribute, 0.0)
+    for layer in network.modules():
+        dropping = ("p",) if isinstance(layer, _DropoutNd) else ("prob",) if "Drop" in type(layer).__name__ else ()
+        for attribute in (*_RATES, *dropping):
+            rate = getattr(layer, attribute, None)
+            if isinstance(rate, float) and rate > 0:
+                setattr(layer, attribute, 0.0)
                 removed += 1
     return removed

@@ -33,7 +33,7 @@ class LeNet(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, image_size: int, hidden: int) -> None:
         super().__init__()
-        side = ((image_size - 4) // 2 - 4) // 2
+        side = max(1, ((image_size - 4) // 2 - 4) // 2)  # smaller images are refused when the network is tried
         self.features = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(in_channels, 6, 5),
@@ -111,3 +111,11 @@ class SmallCNN(nn.Module):
     def get_classifier(self) -> nn.Module:
         """The dense layer."""
         return self.head[-1]
+
+
+def classifiers(network: nn.Module) -> list[nn.Module]:
+    """The last layers of a network, as its `get_classifier()` tells: one, or several where it has several heads."""
+    get_classifier = getattr(network, "get_classifier", None)
+    found = get_classifier() if get_classifier else None
+    layers = found if isinstance(found, tuple | list | nn.ModuleList) else [found]
+    return [layer for layer in layers if isinstance(layer, nn.Module)]

@@ -9,7 +9,10 @@ import re
 from pathlib import Path
 
 _REGISTERED = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
-_TAGGED = re.compile(r"""^\s*['"](\w+)\.([\w.]+)['"]\s*:\s*_?\w*cfg\w*\(""", re.MULTILINE)
+_ENTRY = re.compile(r"""^ +['"](\w+)\.([\w.]+)['"]: ?(.*?)(?=^ +['"]\w+\.[\w.]+['"]:|^\})""", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
+_ADDRESS = re.compile(r"""(?:\burl|hf_hub_id)['"]?\s*[=:]\s*(?!['"]{2})|https?:""")
+"""What an entry has whose weights are published: entries without serve timm's training."""
 
 
 @functools.cache
@@ -28,5 +31,17 @@ def model_names() -> frozenset[str]:
 
 
 def pretrained_tags(name: str) -> list[str]:
-    """Tags of the published weights of a network, in timm's order; the first is its default."""
-    return [tag for model, tag in _TAGGED.findall(_sources()) if model == name]
+    """Tags of the published weights of a network, in timm's order; the first is its default.
+
+    The few networks whose entries timm computes (variants of others, such as quickgelu) have none here.
+    """
+    return _tags().get(name, [])
+
+
+@functools.cache
+def _tags() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, tag, body in _ENTRY.findall(_sources()):
+        if _ADDRESS.search(_COMMENT.sub("", body)):
+            found.setdefault(name, []).append(tag)
+    return found

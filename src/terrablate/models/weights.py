@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from terrablate.config.schema import FileWeights, ImagenetWeights, TimmModel
-from terrablate.errors import WeightsError
-from terrablate.models.build import Built, timm_network
+from terrablate.errors import UserError, WeightsError
+from terrablate.models.build import Built, first_line, timm_network
+from terrablate.models.networks import classifiers
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def read_state(path: Path, sha256: str | None = None) -> State:
             " save its state_dict() alone"
         ) from error
     except Exception as error:  # a broken file fails in torch's reader in many ways
-        raise WeightsError(f"weights: {path} cannot be read as weights: {_first_line(error)}") from error
+        raise WeightsError(f"weights: {path} cannot be read as weights: {first_line(error)}") from error
     return _state_of(content, path)
 
 
@@ -107,13 +108,17 @@ def published_state(weights: ImagenetWeights, model: TimmModel, image_size: int)
     """
     options: dict[str, Any] = {}
     if weights.file is not None:
+        if not weights.file.endswith(".npz"):  # which carries no code, and timm alone can read
+            read_state(Path(weights.file))  # older timm would run code that stands in the file
         options["pretrained_cfg_overlay"] = {"file": weights.file}
     try:
         network = timm_network(model, image_size=image_size, tag=weights.tag, pretrained=True, **options)
-    except (OSError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the hub's client, torch and timm fail in many ways
         where = weights.file or "the network; weights.file=... takes a file that is already on disk"
         raise WeightsError(
-            f"weights=imagenet: cannot get the weights of {model.timm_name} from {where}: {_first_line(error)}"
+            f"weights=imagenet: cannot get the weights of {model.timm_name} from {where}: {first_line(error)}"
         ) from error
     return network.state_dict()
 
@@ -155,7 +160,11 @@ def load_weights(
     for name, value in state.items():
         if name not in own:
             report.left_out.append(name)
-        elif name == stem and weight_bands is not None and list(weight_bands) != list(bands):
+        elif (
+            name == stem
+            and weight_bands is not None
+            and (list(weight_bands) != list(bands) or value.shape != own[name].shape)
+        ):
             filled[name] = _map_bands(value, own[name], bands, weight_bands, origin)
             shared = [band for band in bands if band in weight_bands]
             report.adapted[name] = f"mapped by band ({', '.join(shared)})"
@@ -186,23 +195,24 @@ def canonical(bands: Sequence[str], rgb: Sequence[str] | None) -> list[str]:
     return [alias.get(band, band) for band in bands]
 
 
-def file_bands(weights: FileWeights, bands: Sequence[str], state: State, stem: str | None) -> list[str] | None:
+def file_bands(weights: FileWeights, bands: Sequence[str], state: State, network: nn.Module) -> list[str] | None:
     """The bands that the weights of a file expect, as far as the config or the first convolution tells."""
     if weights.bands is not None:
         return weights.bands
-    width = next((value.shape[1] for name, value in state.items() if stem and name.endswith(stem)), None)
-    if width == len(bands):
-        return list(bands)
-    return list(RGB) if width == 3 else None
+    stem = _without_prefixes(state, network.state_dict()).get(stem_name(network) or "")
+    if stem is not None and stem.shape[1] == len(RGB):
+        return list(RGB)
+    return list(bands) if stem is not None and stem.shape[1] == len(bands) else None
 
 
 def _check_complete(built: Built, report: LoadReport, head: set[str], partial: bool) -> None:
-    missing = sorted((set(report.initialised) & built.native_keys) - head)
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    backbone = set(built.network.state_dict()) & built.native_keys - head
+    backbone = {name for name in backbone if not name.endswith("num_batches_tracked")}
+    missing = sorted(backbone & set(report.initialised))
     if report.loaded == 0 or (missing and not partial):
-        expected = len(built.native_keys - head)
+        filled = len(backbone) - len(missing)
         raise WeightsError(
-            f"weights: {report.origin} fills {expected - len(missing)} of the {expected} tensors of the backbone, not"
+            f"weights: {report.origin} fills {filled} of the {len(backbone)} tensors of the backbone, not"
             f" {_short(missing)}; are they of another network? weights.partial=true accepts a part"
         )
 
@@ -231,9 +241,8 @@ def stem_name(network: nn.Module) -> str | None:
 
 
 def _head_names(network: nn.Module) -> set[str]:
-    get_classifier = getattr(network, "get_classifier", None)
-    classifier = get_classifier() if get_classifier else None
-    prefixes = [f"{name}." for name, layer in network.named_modules() if layer is classifier and name]
+    heads = classifiers(network)
+    prefixes = [f"{name}." for name, layer in network.named_modules() if name and any(layer is head for head in heads)]
     return {name for name in network.state_dict() if any(name.startswith(prefix) for prefix in prefixes)}
 
 
@@ -248,7 +257,7 @@ def _map_bands(
     if not set(bands) & set(weight_bands):
         raise WeightsError(
             f"weights: {origin} was trained on the bands {', '.join(weight_bands)}, of which the data have none"
-            f" (they have {', '.join(bands)})"
+            f" (they have {', '.join(bands)}); weights.bands=[...] says which bands a file expects"
         )
     mapped = torch.zeros_like(like)
     for position, band in enumerate(bands):
@@ -263,7 +272,3 @@ def _size(tensor: torch.Tensor) -> str:
 
 def _short(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -52,8 +52,11 @@ def _cores() -> int:
 def prepare(hardware: Hardware) -> None:
     """Set threads, and make the kernels choose the same algorithm each time."""
     torch.set_num_threads(max(1, hardware.threads))
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    if hardware.accelerator == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else matrix products may differ from run to run
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.cuda.reset_peak_memory_stats()
 
 
 def trainer_options(config: Config, hardware: Hardware) -> dict[str, Any]:

@@ -27,20 +27,23 @@ class Details:
 
 
 def curves(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """NLL in nats and accuracy: what val and probe share.
+    """NLL in nats and accuracy: what val and probe share. NaN both where the logits are not finite.
 
     Args:
         logits: N,K.
         labels: N.
     """
+    if not torch.isfinite(logits).all():
+        return {"nll": float("nan"), "accuracy": float("nan")}
     return _read({"nll": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean()})
 
 
 def all_metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Everything that is reported of val each time it is evaluated.
 
-    `accuracy` overall, `top5` where there are more than five classes, `accuracy_macro` and `f1_macro` over the classes
-    that occur, `kappa` (Cohen 1960), `ece` (expected calibration error with 15 equal bins, Guo et al. 2017), `nll`.
+    `accuracy` overall, `top5` where there are more than five classes, `accuracy_macro` over the classes that occur,
+    `f1_macro` over those that occur or are predicted, `kappa` (Cohen 1960), `ece` (expected calibration error with 15
+    equal bins, Guo et al. 2017), `nll`.
     NaN throughout where the logits are not finite.
 
     Args:
@@ -54,7 +57,7 @@ def all_metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     values = {
         "nll": F.cross_entropy(logits, labels),
         "accuracy": multiclass_accuracy(logits, labels, average="micro", **options),
-        "accuracy_macro": multiclass_accuracy(logits, labels, average="macro", **options),
+        "accuracy_macro": _by_class(multiclass_confusion_matrix(logits, labels, **options)).nanmean(),
         "f1_macro": multiclass_f1_score(logits, labels, average="macro", **options),
         "kappa": multiclass_cohen_kappa(logits, labels, **options),
         "ece": multiclass_calibration_error(logits.softmax(1), labels, n_bins=CALIBRATION_BINS, **options),
@@ -67,14 +70,18 @@ def all_metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
 def details(logits: torch.Tensor, labels: torch.Tensor) -> Details:
     """Confusion matrix and accuracy of each class, of N,K logits and N labels."""
     confusion = multiclass_confusion_matrix(torch.nan_to_num(logits), labels, num_classes=logits.shape[1])
-    by_class = confusion.diagonal() / confusion.sum(1)
-    return Details(by_class.tolist(), confusion.tolist())
+    return Details(_by_class(confusion).tolist(), confusion.tolist())
 
 
 def names(count: int) -> list[str]:
     """Names of what `all_metrics` gives for this many classes."""
     found = ["nll", "accuracy", "accuracy_macro", "f1_macro", "kappa", "ece"]
     return [*found, "top5"] if count > 5 else found
+
+
+def _by_class(confusion: torch.Tensor) -> torch.Tensor:
+    """Recall of each class; NaN where a class does not occur."""
+    return confusion.diagonal() / confusion.sum(1)
 
 
 def _read(values: dict[str, torch.Tensor]) -> dict[str, float]:

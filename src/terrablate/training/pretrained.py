@@ -21,7 +21,6 @@ from terrablate.models.weights import (
     load_weights,
     published_state,
     read_state,
-    stem_name,
 )
 from terrablate.training.record import Record
 
@@ -79,7 +78,7 @@ def _of_file(config: Config, weights: FileWeights, bands: list[str]) -> Prepared
     state = read_state(path, weights.sha256)
 
     def load(built: Built) -> dict[str, Any]:
-        expected = file_bands(weights, bands, state, stem_name(built.network))
+        expected = file_bands(weights, bands, state, built.network)
         expected = canonical(expected, config.data.rgb) if expected is not None else None
         report = load_weights(
             built, state, origin=str(path), bands=bands, weight_bands=expected, partial=weights.partial

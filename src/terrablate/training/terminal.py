@@ -2,12 +2,12 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -20,6 +20,16 @@ _SECONDS_BETWEEN_LINES = 2.0
 class _ImagesPerSecond(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f} images/s" if task.speed else "", style="progress.data.speed")
+
+
+class _Bar(Progress):
+    """A progress bar with a line of figures below it."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.figures, overflow="ellipsis", no_wrap=True)
 
 
 class ProgressDisplay(Callback):
@@ -37,7 +47,7 @@ class ProgressDisplay(Callback):
         self._total_images = images_per_epoch * total_epochs
         self._done_images = images_per_epoch * history.epochs
         self._images_per_epoch = images_per_epoch
-        self._bar: Progress | None = None
+        self._bar: _Bar | None = None
         self._shown_at = 0.0
         self._began = 0.0
         self._began_epochs = 0
@@ -48,19 +58,19 @@ class ProgressDisplay(Callback):
         self._began, self._began_epochs = time.monotonic(), self._history.epochs
         if not self._console.is_terminal:
             return
-        self._bar = Progress(
+        self._bar = _Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             _ImagesPerSecond(),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
+            TextColumn("elapsed, ETA"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
         )
         self._task = self._bar.add_task(
-            self._description(), total=self._total_images, completed=self._images_per_epoch * self._history.epochs
+            self._epoch(), total=self._total_images, completed=self._images_per_epoch * self._history.epochs
         )
         self._bar.start()
 
@@ -79,11 +89,9 @@ class ProgressDisplay(Callback):
     def on_train_epoch_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Show the newest figures."""
         if self._bar is not None:
-            self._bar.update(
-                self._task,
-                description=self._description(),
-                completed=self._images_per_epoch * self._history.epochs,
-            )
+            self._bar.figures = self._figures()
+            completed = self._images_per_epoch * self._history.epochs
+            self._bar.update(self._task, description=self._epoch(), completed=completed)
             return
         now = time.monotonic()
         if now - self._shown_at >= _SECONDS_BETWEEN_LINES or trainer.should_stop or self._at_end():
@@ -91,7 +99,7 @@ class ProgressDisplay(Callback):
             trained = self._history.epochs - self._began_epochs
             left = (self._total_epochs - self._history.epochs) * (now - self._began) / max(trained, 1)
             speed = self._history.rows[-1]["images_per_second"] or 0
-            sys.stderr.write(f"{self._description()}  {speed:,.0f} images/s  ETA {_clock(left)}\n")
+            sys.stderr.write(f"{self._epoch()}{self._figures()}  {speed:,.0f} images/s  ETA {_clock(left)}\n")
             sys.stderr.flush()
 
     def on_train_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
@@ -112,16 +120,18 @@ class ProgressDisplay(Callback):
     def _at_end(self) -> bool:
         return self._history.epochs >= self._total_epochs
 
-    def _description(self) -> str:
-        text = f"epoch {self._history.epochs:>{len(str(self._total_epochs))}}/{self._total_epochs}"
-        evaluated = [row for row in self._history.rows if row["nll/val"] is not None]
-        if evaluated:
-            row = evaluated[-1]
-            text += (
-                f"  val NLL {row['nll/val']:.3f}  probe NLL {row['nll/probe']:.3f}  gap {row['gap/loss']:+.3f}"
-                f"  val accuracy {row['accuracy/val']:.3f}"
-            )
-        return text
+    def _epoch(self) -> str:
+        return f"epoch {self._history.epochs:>{len(str(self._total_epochs))}}/{self._total_epochs}"
+
+    def _figures(self) -> str:
+        """Of the newest evaluation, which may be some epochs old."""
+        row = next((row for row in reversed(self._history.rows) if row["nll/val"] is not None), None)
+        if row is None:
+            return ""
+        return (
+            f"  val NLL {row['nll/val']:.3f}  probe NLL {row['nll/probe']:.3f}  gap {row['gap/loss']:+.3f}"
+            f"  val accuracy {row['accuracy/val']:.3f}"
+        )
 
 
 def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool = False) -> None:

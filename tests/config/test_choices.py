@@ -1,0 +1,105 @@
+"""What stands in `conf/` is listed, complete, and says what torchgeo says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from terrablate.config import Config
+from terrablate.config.choices import CONF, Choice, all_choices, choices, default_choices, groups, help_text, keys
+from terrablate.config.resolvers import cache_folder
+
+TORCHGEO = [choice for choice in choices("data") if "source: torchgeo" in choice.path.read_text(encoding="utf-8")]
+
+
+def test_every_group_has_a_default_that_exists() -> None:
+    defaults = default_choices()
+    assert set(defaults) == set(groups())
+    for group, name in defaults.items():
+        assert name in [choice.name for choice in choices(group)]
+
+
+@pytest.mark.parametrize("choice", all_choices(), ids=lambda choice: f"{choice.group}={choice.name}")
+def test_every_choice_opens_with_a_card_and_names_itself(choice: Choice) -> None:
+    assert choice.path.read_text(encoding="utf-8").startswith("# ")
+    assert choice.card.endswith((".", "...")) or "=" in choice.card
+    assert yaml.safe_load(choice.path.read_text(encoding="utf-8"))["name"] == choice.name
+
+
+def test_help_names_every_group_choice_and_setting() -> None:
+    text = help_text("python src/train.py", "Purpose.")
+    for choice in all_choices():
+        assert f" {choice.name} " in text
+        assert choice.card in text
+    for setting in ("seed", "epochs", "steps", "batch_size", "runs_dir", "packs_dir", "force", "monitor"):
+        assert f"\n  {setting}:" in text
+    assert "* synthetic" in text
+    assert "_common" not in text
+
+
+def test_keys_of_a_choice_include_the_shared_ones() -> None:
+    assert {"train", "size", "image_size", "split_seed"} <= set(keys("data", "synthetic"))
+    with pytest.raises(FileNotFoundError):
+        keys("data", "nowhere")
+
+
+@pytest.mark.parametrize("choice", TORCHGEO, ids=lambda choice: choice.name)
+def test_bands_that_a_config_declares_are_those_of_the_torchgeo_class(choice: Choice) -> None:
+    import torchgeo.datasets
+
+    content = yaml.safe_load(choice.path.read_text(encoding="utf-8"))
+    dataset = getattr(torchgeo.datasets, content["dataset"])
+    if hasattr(dataset, "all_band_names"):
+        assert tuple(content["band_names"]) == dataset.all_band_names
+        assert tuple(content["rgb"]) == dataset.rgb_bands
+    else:  # an RGB dataset, which torchgeo reads with Pillow
+        assert content["band_names"] == content["rgb"] == ["red", "green", "blue"]
+        assert content["scale"] == 255
+    assert set(dataset.splits) == {"train", "val", "test"}
+    assert content["download"] is False
+    assert content["checksum"] is True
+
+
+def test_all_torchgeo_datasets_of_the_list_are_there() -> None:
+    assert {choice.name for choice in TORCHGEO} == {
+        "eurosat", "eurosat_spatial", "eurosat100", "ucmerced", "resisc45"
+    }  # fmt: skip
+
+
+def test_the_synthetic_config_declares_the_bands_of_its_generator(compose: Callable[..., Config]) -> None:
+    from terrablate.data.synthetic import BANDS, RGB
+
+    data = compose().data
+    assert data.band_names == list(BANDS)
+    assert data.rgb == list(RGB)
+
+
+def test_packs_and_runs_have_their_places(
+    compose_raw: Callable[..., object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from terrablate.config.choices import PROJECT
+    from terrablate.config.resolvers import register
+
+    register()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train")
+    assert config.packs_dir == str(tmp_path / "terrablate" / "packs")
+    assert config.runs_dir == str(PROJECT / "runs")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "terrablate"
+
+
+def test_the_data_root_follows_data_dir(compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", "/my/data")
+    assert compose("data=eurosat", "data.download=true").data.root == "/my/data"
+    monkeypatch.delenv("DATA_DIR")
+    assert compose("data=eurosat", "data.download=true").data.root == str(CONF.parent / "data")
+
+
+def test_the_subset_follows_the_seed_and_the_split_does_not(compose: Callable[..., Config]) -> None:
+    data = compose("seed=5").data
+    assert (data.subset_seed, data.split_seed) == (5, 0)

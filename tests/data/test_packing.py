@@ -1,0 +1,431 @@
+"""Packs: exact, whole, found again, and refused with a sentence where they cannot be written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from terrablate.config import Config
+from terrablate.data.pack import FORMAT, Pack, ensure_pack
+from terrablate.data.packing import write_pack
+from terrablate.data.source import Sample, Split
+from terrablate.errors import DataError
+
+Compose = Callable[..., Config]
+Array = np.ndarray[Any, Any]
+
+
+class ArraySource:
+    """A source of arrays in memory; an exception in place of an image is raised when it is read."""
+
+    bands = ("a", "b")
+    classes = ("x", "y")
+
+    def __init__(self, **splits: Sequence[Array | Exception]) -> None:
+        self.splits = splits
+
+    def dataset(self, split: Split) -> "ArraySplit":
+        return ArraySplit(split, self.splits[split])
+
+
+class ArraySplit:
+    def __init__(self, split: str, images: Sequence[Array | Exception]) -> None:
+        self.images = images
+        self.ids = [f"{split}/{number}" for number in range(len(images))]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = self.images[index]
+        if isinstance(image, Exception):
+            raise image
+        return {"image": image, "label": index % 2}
+
+
+def chips(dtype: str, low: float, high: float, count: int = 3, size: int = 5, seed: int = 0) -> list[Array]:
+    """Images 2,size,size whose smallest and greatest values are `low` and `high`."""
+    drawn = np.random.default_rng(seed).uniform(low, high, (count, 2, size, size))
+    drawn.flat[0], drawn.flat[-1] = low, high
+    return list(drawn.astype(dtype))
+
+
+@pytest.fixture
+def written(compose: Compose, tmp_path: Path) -> Callable[..., Pack]:
+    """Pack arrays with the settings of a folder of files."""
+
+    def write(*overrides: str, **splits: Sequence[Array | Exception]) -> Pack:
+        splits.setdefault("val", splits["train"][:1])
+        data = compose("data=folder", f"data.root={tmp_path}", *overrides).data
+        folder = tmp_path / f"pack{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        write_pack(ArraySource(**splits), data, folder, tuple(splits))  # type: ignore[arg-type]
+        return Pack(folder, json.loads((folder / "meta.json").read_text()))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "packed"),
+    [
+        ("uint8", 0, 255, "uint8"),
+        ("uint16", 0, 255, "uint8"),
+        ("float32", 0, 255, "uint8"),  # torchgeo gives whole numbers as floats
+        ("uint16", 0, 256, "uint16"),
+        ("float32", 0, 65535, "uint16"),
+        ("int16", -1, 255, "int16"),
+        ("int16", -32768, 32767, "int16"),
+        ("int32", -1, 32768, "float32"),
+        ("int32", 0, 65536, "float32"),
+        ("float32", 0.5, 2.5, "float32"),
+    ],
+)
+def test_the_smallest_type_that_is_exact_is_taken(
+    written: Callable[..., Pack], dtype: str, low: float, high: float, packed: str
+) -> None:
+    images = chips(dtype, low, high)
+    if packed != "float32" or dtype != "float32":
+        images = [np.rint(image).astype(dtype) for image in images]
+    pack = written(train=images)
+    assert pack.images("train").dtype == packed
+    assert np.array_equal(pack.images("train"), np.stack(images))
+
+
+@pytest.mark.parametrize("late", [("uint16", 0, 4000), ("int16", -5, 9), ("float32", 0.25, 0.75)])
+def test_the_type_widens_when_a_later_chunk_needs_it(
+    written: Callable[..., Pack], late: tuple[str, float, float]
+) -> None:
+    images = [*chips("uint8", 0, 255, count=130), *chips(*late, count=70), *chips("uint8", 0, 255, count=70)]
+    pack = written(train=images)
+    assert pack.images("train").dtype == late[0]
+    assert np.array_equal(pack.images("train"), np.stack([image.astype(late[0]) for image in images]))
+
+
+def test_the_type_widens_twice(written: Callable[..., Pack]) -> None:
+    images = [*chips("uint16", 0, 60000, count=64), *chips("int16", -5, 9, count=64), *chips("uint8", 0, 9, count=64)]
+    pack = written(train=images)
+    assert pack.images("train").dtype == "float32"
+    assert np.array_equal(pack.images("train"), np.stack([image.astype("float32") for image in images]))
+
+
+@pytest.mark.parametrize("first", [[], chips("float32", 0.1, 0.9, count=64)])
+def test_numbers_that_float32_cannot_hold_are_refused(written: Callable[..., Pack], first: list[Array]) -> None:
+    with pytest.raises(DataError, match="data=folder: has numbers that float32 cannot hold exactly; rescale"):
+        written(train=[*first, *chips("int32", 0, 2**24 + 1)])
+
+
+def test_statistics_are_numpys_of_the_train_split_only(written: Callable[..., Pack]) -> None:
+    images = chips("uint16", 0, 9000, count=150)
+    pack = written(train=images, val=chips("uint16", 0, 60000, count=70, seed=1))
+    stack = np.stack(images).astype(np.float64)
+    assert np.allclose(pack.mean, stack.mean(axis=(0, 2, 3)), rtol=1e-12)
+    assert np.allclose(pack.std, stack.std(axis=(0, 2, 3)), rtol=1e-12)
+    assert pack.meta["statistics"]["min"] == stack.min(axis=(0, 2, 3)).tolist()
+    assert pack.meta["statistics"]["max"] == stack.max(axis=(0, 2, 3)).tolist()
+
+
+def test_statistics_hold_where_the_mean_dwarfs_the_spread(written: Callable[..., Pack]) -> None:
+    images = [np.full((2, 5, 5), 60000 + number % 2, np.uint16) for number in range(200)]
+    assert np.allclose(written(train=images).std, 0.5, rtol=1e-9)
+
+
+def test_all_unreadable_images_of_all_splits_are_listed(written: Callable[..., Pack]) -> None:
+    good = chips("uint8", 0, 9, count=80)
+    train = [OSError("is cut"), *good, ValueError("is odd")]
+    nan = np.full((2, 5, 5), np.nan, np.float32)
+    with pytest.raises(DataError) as refused:
+        written(train=train, val=[*good, nan, SyntaxError("broken PNG")])
+    assert str(refused.value).splitlines() == [
+        "data=folder: 4 images cannot be read; repair or remove them, or leave them out with data.on_error=skip:",
+        "train/0: is cut",
+        "train/81: is odd",
+        "val/80: has values that are not finite",
+        "val/81: broken PNG",
+    ]
+
+
+def test_a_long_list_of_unreadable_images_is_cut_and_says_so(written: Callable[..., Pack]) -> None:
+    with pytest.raises(DataError) as refused:
+        written(train=[OSError("is cut")] * 60)
+    assert str(refused.value).splitlines()[-1] == "... and 11 more"  # 60 of train and 1 of val, 50 listed
+
+
+def test_unreadable_images_are_left_out_on_request_and_listed(written: Callable[..., Pack]) -> None:
+    good = chips("uint8", 0, 9, count=3)
+    pack = written("data.on_error=skip", train=[good[0], OSError("is cut"), good[1], good[2]], val=good)
+    assert pack.ids("train") == ["train/0", "train/2", "train/3"]
+    assert pack.labels("train").tolist() == [0, 0, 1]
+    assert np.array_equal(pack.images("train"), np.stack(good))
+    assert pack.meta["skipped"] == {"train/1": "is cut"}
+
+
+def test_a_split_of_which_nothing_can_be_read_is_refused(written: Callable[..., Pack]) -> None:
+    with pytest.raises(DataError, match="data=folder: the val split has no image; it needs at least one"):
+        written("data.on_error=skip", train=chips("uint8", 0, 9), val=[OSError("is cut")])
+
+
+def test_mixed_sizes_are_refused_with_their_counts(written: Callable[..., Pack]) -> None:
+    with pytest.raises(DataError) as refused:
+        written(train=[*chips("uint8", 0, 9, count=70), *chips("uint8", 0, 9, count=2, size=7)])
+    assert str(refused.value) == (
+        "data=folder: the images have different sizes: 5x5 (71 images, such as train/0),"
+        " 7x7 (2 images, such as train/70); set data.image_size to resize them"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_resizing_is_bilinear_and_antialiased_and_keeps_whole_numbers_whole(
+    written: Callable[..., Pack], dtype: str
+) -> None:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import resize
+
+    images = [*chips(dtype, 0, 200, size=23), *chips(dtype, 0, 200, size=40)]
+    images[-1] = images[-1][:, :31]  # not square
+    pack = written("data.image_size=11", train=images)
+    for image, packed in zip(images, pack.images("train"), strict=True):
+        expected = resize(
+            torch.from_numpy(image.astype(np.float32)), [11, 11], InterpolationMode.BILINEAR, antialias=True
+        ).numpy()
+        assert np.array_equal(packed, expected if dtype == "float32" else np.rint(expected))
+    assert pack.images("train").dtype == ("float32" if dtype == "float32" else "uint8")
+    assert pack.image_size == 11
+
+
+# --- finding, keeping, noticing --------------------------------------------------------------------------------------
+
+
+def write_folder(root: Path, count: int = 12) -> Path:
+    """Two classes of small PNG files; the same bytes each time."""
+    for number in range(count):
+        file = root / ("forest", "water")[number % 2] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(file)
+    return root
+
+
+@pytest.fixture
+def pack_folder(compose: Compose, tmp_path: Path) -> Callable[..., Pack]:
+    def pack(root: Path, *overrides: str, splits: tuple[Split, ...] = ("train", "val")) -> Pack:
+        data = compose("data=folder", f"data.root={root}", *overrides).data
+        return ensure_pack(data, tmp_path / "packs", splits)
+
+    return pack
+
+
+def test_a_pack_is_written_once_and_found_again(pack_folder: Callable[..., Pack], tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "images")
+    first = pack_folder(root)
+    written = (first.folder / "meta.json").stat().st_mtime_ns
+    again = pack_folder(root, "data.scale=10", "data.train_per_class=2", "data.storage=ram")  # how a run uses it
+    assert again.folder == first.folder
+    assert (again.folder / "meta.json").stat().st_mtime_ns == written
+    assert not list((tmp_path / "packs").glob(".writing*"))
+
+
+def test_the_test_split_stays_out_unless_it_is_asked_for(pack_folder: Callable[..., Pack], tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "images")
+    pack = pack_folder(root)
+    assert set(pack.meta["splits"]) == {"train", "val"}
+    assert not list(pack.folder.glob("test*"))
+    test = pack_folder(root, splits=("test",))
+    assert test.folder != pack.folder
+    assert set(test.meta["splits"]) == {"test"}
+    assert not set(test.ids("test")) & {*pack.ids("train"), *pack.ids("val")}
+
+
+@pytest.mark.parametrize("setting", ["data.bands=[red]", "data.image_size=8", "data.split_seed=1", "data.folds=2"])
+def test_settings_that_change_the_arrays_make_another_pack(
+    pack_folder: Callable[..., Pack], tmp_path: Path, setting: str
+) -> None:
+    root = write_folder(tmp_path / "images")
+    more = ["data.fold=0"] if "folds" in setting else []
+    other = pack_folder(root, setting, *more)
+    assert other.folder != pack_folder(root).folder
+    assert other.fingerprint != pack_folder(root).fingerprint
+
+
+def touch(root: Path) -> None:
+    os.utime(root / "forest" / "00.png", ns=(1, 1))
+
+
+def change(root: Path) -> None:
+    Image.fromarray(np.full((16, 16, 3), 99, np.uint8)).save(root / "forest" / "00.png")
+
+
+def add(root: Path) -> None:
+    (root / "forest" / "new.png").write_bytes((root / "forest" / "00.png").read_bytes())
+
+
+def remove(root: Path) -> None:
+    (root / "forest" / "00.png").unlink()
+
+
+def rename(root: Path) -> None:
+    (root / "forest" / "00.png").rename(root / "forest" / "zz.png")
+
+
+@pytest.mark.parametrize("act", [touch, change, add, remove, rename])
+def test_a_changed_source_is_packed_anew(
+    pack_folder: Callable[..., Pack], tmp_path: Path, act: Callable[[Path], None]
+) -> None:
+    root = write_folder(tmp_path / "images")
+    before = pack_folder(root)
+    act(root)
+    after = pack_folder(root)
+    assert after.folder != before.folder
+    assert (after.fingerprint == before.fingerprint) == (act is touch)
+
+
+def test_equal_content_in_two_places_has_one_fingerprint(pack_folder: Callable[..., Pack], tmp_path: Path) -> None:
+    here, there = write_folder(tmp_path / "a"), write_folder(tmp_path / "b" / "c")
+    assert pack_folder(here).folder != pack_folder(there).folder
+    assert pack_folder(here).fingerprint == pack_folder(there).fingerprint
+
+
+def test_a_pack_serves_when_its_source_is_gone(
+    pack_folder: Callable[..., Pack], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_folder(tmp_path / "images")
+    pack = pack_folder(root)
+    root.rename(tmp_path / "gone")
+    assert pack_folder(root) == pack
+    assert "folder is not at hand; reading its pack" in caplog.text
+    with pytest.raises(DataError, match=r"there is neither a folder .*/images nor a pack of folder in .*/packs"):
+        pack_folder(root, "data.image_size=8")
+    with pytest.raises(DataError, match="there is neither a folder"):
+        pack_folder(root, splits=("test",))
+
+
+def test_packs_of_several_states_are_not_chosen_among_when_the_source_is_gone(
+    pack_folder: Callable[..., Pack], tmp_path: Path
+) -> None:
+    root = write_folder(tmp_path / "images")
+    pack_folder(root)
+    change(root)
+    pack_folder(root)
+    root.rename(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"holds packs of several of its states \(folder-\w+, folder-\w+\); remove"):
+        pack_folder(root)
+
+
+def test_a_pack_of_another_format_is_written_anew(pack_folder: Callable[..., Pack], tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "images")
+    pack = pack_folder(root)
+    (pack.folder / "meta.json").write_text(json.dumps(pack.meta | {"format": FORMAT - 1}))
+    assert pack_folder(root) == pack
+
+
+def test_a_failed_packing_leaves_nothing(pack_folder: Callable[..., Pack], tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "images")
+    (root / "forest" / "00.png").write_text("no image")
+    with pytest.raises(DataError, match=r"1 images cannot be read.*\n.*00.png"):
+        pack_folder(root)
+    assert not [path for path in (tmp_path / "packs").iterdir() if path.is_dir()]
+
+
+def test_an_unwritable_packs_folder_is_named(compose: Compose, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    data = compose().data
+    with pytest.raises(DataError, match=rf"^packs_dir={blocked}: a pack cannot be written there: "):
+        ensure_pack(data, blocked)
+    with pytest.raises(DataError, match=rf"^packs_dir={blocked}/below: a pack cannot be written there: Not a dir"):
+        ensure_pack(data, blocked / "below")
+
+
+PACKER = """
+import sys, time
+from pathlib import Path
+import yaml
+from terrablate.config import parse
+from terrablate.data import packing
+from terrablate.data.pack import ensure_pack
+
+config = parse(yaml.safe_load(Path(sys.argv[1]).read_text()))
+append = packing._Writer.append
+
+def slow(self, images):
+    append(self, images)
+    self._file.flush()
+    print("wrote", flush=True)
+    time.sleep(60)
+
+packing._Writer.append = slow
+ensure_pack(config.data, Path(config.packs_dir))
+"""
+
+
+def test_a_killed_packing_is_not_taken_for_whole_and_the_next_one_succeeds(compose: Compose, tmp_path: Path) -> None:
+    import yaml
+
+    from terrablate.config import plain
+
+    config = compose()
+    settings = tmp_path / "config.yaml"
+    settings.write_text(yaml.safe_dump(plain(config)))
+    packs = tmp_path / "packs"
+    packer = subprocess.Popen([sys.executable, "-c", PACKER, settings], stdout=subprocess.PIPE)
+    assert packer.stdout is not None
+    assert packer.stdout.readline() == b"wrote\n"
+    packer.send_signal(signal.SIGKILL)
+    packer.wait()
+    packer.stdout.close()
+    assert (packs / ".writing-synthetic" / "train_images.raw").is_file()  # it was in the middle
+    assert not list(packs.glob("synthetic-*"))
+    pack = ensure_pack(config.data, packs)
+    assert len(pack.images("train")) == 40
+    assert [path for path in packs.iterdir() if path.is_dir()] == [pack.folder]
+    assert np.array_equal(pack.images("train"), ensure_pack(config.data, tmp_path / "other").images("train"))
+
+
+def test_two_at_once_write_one_pack(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    from terrablate.data import pack, packing
+
+    config = compose()
+    written: list[Path] = []
+    arrivals: list[None] = []
+    both_are_here = threading.Event()
+    lock, write = pack._lock, packing.write_pack
+
+    def announced(*arguments: Any) -> Any:
+        arrivals.append(None)
+        if len(arrivals) == 2:
+            both_are_here.set()
+        return lock(*arguments)  # a lock of its own, as each process has
+
+    def slow(source: Any, data: Any, folder: Path, splits: Any) -> None:
+        written.append(folder)
+        assert both_are_here.wait(60)
+        write(source, data, folder, splits)
+
+    monkeypatch.setattr(pack, "_lock", announced)
+    monkeypatch.setattr(packing, "write_pack", slow)
+    with ThreadPoolExecutor(2) as pool:
+        packs = list(pool.map(lambda _: ensure_pack(config.data, Path(config.packs_dir)), range(2)))
+    assert len(written) == 1
+    assert packs[0] == packs[1]
+
+
+def test_the_synthetic_pack_holds_the_generators_scenes(compose: Compose) -> None:
+    from terrablate.data.open_source import open_source
+
+    config = compose("data.bands=[B08,B04]")
+    pack = ensure_pack(config.data, Path(config.packs_dir))
+    dataset = open_source(config.data).dataset("val")
+    assert pack.bands == ["B08", "B04"]
+    assert pack.images("val").dtype == np.uint16
+    for index in range(len(dataset)):
+        assert np.array_equal(pack.images("val")[index], dataset[index]["image"])
+        assert pack.labels("val")[index] == dataset[index]["label"]

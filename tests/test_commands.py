@@ -1,0 +1,68 @@
+"""The command line answers at once, in a sentence, and without importing torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from terrablate.config.choices import PROJECT, all_choices, groups
+
+LIGHT = """
+import runpy, sys
+sys.argv = ["train.py", *sys.argv[1:]]
+try:
+    runpy.run_path({script!r}, run_name="__main__")
+except SystemExit as end:
+    status = end.code
+heavy = sorted({{"torch", "lightning", "torchgeo", "timm", "rasterio", "sklearn", "matplotlib"}} & set(sys.modules))
+assert not heavy, f"imported {{heavy}}"
+sys.exit(status)
+"""
+
+
+def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `src/train.py` in a process that fails if a heavy package was imported."""
+    code = LIGHT.format(script=str(PROJECT / "src" / "train.py"))
+    environment = os.environ | {"DATA_DIR": str(folder)}
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_all_groups_and_choices(tmp_path: Path) -> None:
+    done = call(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for group in groups():
+        assert f"\n  {group}\n" in done.stdout
+    for choice in all_choices():
+        assert f" {choice.name} " in done.stdout
+    assert "usage: python src/train.py [group=choice ...] [key=value ...]" in done.stdout
+
+
+def test_cfg_job_shows_the_composed_config(tmp_path: Path) -> None:
+    done = call(tmp_path, "--cfg", "job", "model=lenet", "seed=7")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "name: lenet" in done.stdout
+    assert "\nseed: 7\n" in done.stdout
+    assert not list(tmp_path.iterdir())  # nothing is written where it is called
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["optim.lr=fast"], ["error: optim.lr=fast: expected a number greater than 0"]),
+        (["epochs=-3", "seed=x"], 2 * ["error: "]),
+        (["modle=resnet18"], ["error: modle: there is no such key (did you mean model?); allowed: "]),
+        (["norm=bach"], ["error: norm=bach: there is no such choice (did you mean batch?); allowed: "]),
+        (["weights=imagenet", "model=lenet"], ["error: weights=imagenet: there are no published weights for "]),
+        (["-m", "epochs=0,-1"], ["error: epochs=0: expected", "error: epochs=-1: expected"]),
+    ],
+)
+def test_a_mistake_is_a_sentence_on_stderr(tmp_path: Path, words: list[str], expected: list[str]) -> None:
+    done = call(tmp_path, *words, f"runs_dir={tmp_path / 'runs'}")
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(lines, expected, strict=True))
+    assert done.stdout == ""

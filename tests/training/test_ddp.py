@@ -1,0 +1,112 @@
+"""Two CPU processes train one run: right metrics, every sample once, one record."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import compose_in
+
+from terrablate.config.choices import PROJECT
+from terrablate.models.build import build
+from terrablate.training.inputs import Inputs
+from terrablate.training.run import prepare
+
+TINY = (
+    "data.train=41 data.val=21 data.test=10 data.size=16 batch_size=16 model=small_cnn model.width=4 epochs=3 "
+    "aug=flip norm=batch trainer.threads=1"
+).split()
+DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+
+
+def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    places = (f"runs_dir={folder / 'runs'}", f"packs_dir={folder / 'packs'}")
+    command = [sys.executable, str(PROJECT / "src" / "train.py"), *TINY, *overrides, *places]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ddp")
+    done = train(folder, *DDP, "logger=wandb")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def the_record(folder: Path) -> Path:
+    (record,) = (folder / "runs").iterdir()
+    return record
+
+
+@pytest.mark.slow
+def test_two_processes_leave_one_record_and_one_wandb_run(folder: Path) -> None:
+    record = the_record(folder)
+    result = json.loads((record / "result.json").read_text())
+    assert result["status"] == "complete"
+    assert result["provenance"]["hardware"]["world_size"] == 2
+    assert len(list((record / "wandb").glob("offline-run-*"))) == 1
+    with (record / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    # 41 images in batches of 16: two whole ones and one of 9, of which each process takes a share
+    assert [int(row["step"]) for row in rows] == [3, 6, 9]
+
+
+@pytest.mark.slow
+def test_val_accuracy_equals_that_of_one_process_with_the_same_weights(folder: Path) -> None:
+    record = the_record(folder)
+    config = compose_in(folder, *TINY, "trainer=cpu")
+    job = prepare(config)
+    pack = job.data.pack
+    network = build(config, len(pack.bands), len(pack.classes), pack.image_size).network
+    state = torch.load(record / "checkpoints" / "last.ckpt")["state_dict"]
+    network.load_state_dict({name.removeprefix("network."): v for name, v in state.items() if "network." in name})
+    inputs = Inputs(config.data.scale, config.data.offset, pack.mean.tolist(), pack.std.tolist())
+    batch = job.data.images("val").take(np.arange(21))
+    with torch.no_grad():
+        logits = network.eval()(inputs(batch["image"]))
+    stored = np.load(record / "val_predictions.npz")
+    assert np.array_equal(stored["labels"], batch["label"].numpy())
+    assert np.allclose(stored["logits_last"], logits.numpy(), atol=1e-5)
+    last = json.loads((record / "result.json").read_text())["last"]
+    accuracy = (logits.argmax(1) == batch["label"]).double().mean().item()
+    assert last["accuracy/val"] == pytest.approx(accuracy, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_the_same_command_shows_the_done_run(folder: Path) -> None:
+    again = train(folder, *DDP, "logger=wandb")
+    assert again.returncode == 0
+    assert "done before" in again.stdout
+
+
+@pytest.mark.slow
+def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path) -> None:
+    """Gradients are the mean over the whole batch, however unevenly it is shared out."""
+    plain = ("norm=native", "aug=none")
+    for options in (DDP, ("trainer=cpu",)):
+        done = train(tmp_path, *plain, *options)
+        assert done.returncode == 0, done.stderr
+    tables = []
+    for record in (tmp_path / "runs").iterdir():
+        with (record / "metrics.csv").open() as file:
+            tables.append(list(csv.DictReader(file)))
+    assert len(tables) == 2
+    for one, two in zip(*tables, strict=True):
+        for name in ("objective/train", "nll/val", "nll/probe"):
+            assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_multi_device_run_in_a_sweep_trains_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = train(tmp_path, "-m", *DDP[:1], *DDP[2:], "trainer.devices=1,2", "epochs=1")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads((run / "result.json").read_text()) for run in (tmp_path / "runs").glob("[!.]*")]
+    assert sorted(result["provenance"]["hardware"]["world_size"] for result in results) == [1, 2]
+    assert all(result["status"] == "complete" for result in results)
