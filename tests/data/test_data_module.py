@@ -27,15 +27,18 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def module(compose: Compose, packs: Path) -> Callable[..., ChipDataModule]:
     """40 train and 20 val images of 10 classes, packed once."""
-    return lambda *overrides: ChipDataModule(compose(f"packs_dir={packs}", *overrides))
+
+    def made(*overrides: str, world_size: int = 1) -> ChipDataModule:
+        return ChipDataModule(compose(f"packs_dir={packs}", *overrides), world_size=world_size)
+
+    return made
 
 
-def in_epoch(data: ChipDataModule, epoch: int, rank: int = 0, world: int = 1) -> ChipDataModule:
+def in_epoch(data: ChipDataModule, epoch: int, rank: int = 0) -> ChipDataModule:
     """Attach what a trainer says."""
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         current_epoch=epoch,
         global_rank=rank,
-        world_size=world,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     return data
@@ -115,11 +118,11 @@ def test_a_limit_of_batches_holds_in_every_epoch(module: Callable[..., ChipDataM
 
 def test_ranks_share_each_batch_and_each_evaluation(module: Callable[..., ChipDataModule]) -> None:
     whole = order(in_epoch(module("batch_size=16"), 1))
-    parts = [order(in_epoch(module("batch_size=16"), 1, rank, 2)) for rank in range(2)]
+    parts = [order(in_epoch(module("batch_size=16", world_size=2), 1, rank)) for rank in range(2)]
     assert [sorted(first + second) for first, second in zip(*parts, strict=True)] == [sorted(step) for step in whole]
     seen: list[int] = []
     for rank in range(3):
-        stream = in_epoch(module(), 0, rank, 3).eval_stream("val")
+        stream = in_epoch(module(world_size=3), 0, rank).eval_stream("val")
         seen += [position for batch in stream for position in batch["position"].tolist()]
     assert sorted(seen) == list(range(20))
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from helpers import compose_in
 
+from helpers import compose_in
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
 from terrablate.training.record import Record

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import compose_in
 
+from helpers import compose_in
 from terrablate.config.choices import PROJECT
 from terrablate.models.build import build
 from terrablate.training.inputs import Inputs

@@ -10,20 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
-_FORBID_UNKNOWN = ConfigDict(extra="forbid")
+from terrablate.config.scalars import Bool, Count, DropRate, Finite, Fraction, Name, NonNegative, Positive, Seed
 
-Bool = Annotated[bool, Strict()]
-Int = Annotated[int, Strict()]
-Float = Annotated[float, Strict()]
-Count = Annotated[int, Strict(), Field(ge=1)]
-Seed = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
-NonNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
-DropRate = Annotated[float, Strict(), Field(ge=0, lt=1)]
-Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$", description="a name of letters, digits, dots, dashes, underscores")]
-"""Strict, because `seed=true` or `epochs="3"` is a slip and not a number."""
+_FORBID_UNKNOWN = ConfigDict(extra="forbid")
 
 
 @dataclass(config=_FORBID_UNKNOWN, kw_only=True)

@@ -27,14 +27,16 @@ class ChipDataModule(lightning.LightningDataModule):
     Args:
         config: of the run.
         pack: the packed source; written or found if not given.
+        world_size: processes that will share each batch.
 
     Raises:
         DataError: if a split is too small to train or to evaluate.
     """
 
-    def __init__(self, config: Config, pack: Pack | None = None) -> None:
+    def __init__(self, config: Config, pack: Pack | None = None, world_size: int = 1) -> None:
         super().__init__()
         self.config = config
+        self._world_size = world_size
         data = config.data
         self.pack = pack or ensure_pack(data, Path(config.packs_dir))
         train_labels, val_labels = self.pack.labels("train"), self.pack.labels("val")
@@ -57,8 +59,11 @@ class ChipDataModule(lightning.LightningDataModule):
         name, classes = self.config.data.name, self.pack.classes
         if len(classes) < 2:
             raise DataError(f"data={name}: there is one class only ({classes[0]}); a classifier needs at least two")
-        if len(self.train_indices) < 2:
-            raise DataError(f"data={name}: the train split has {len(self.train_indices)} image; it needs at least two")
+        if len(self.train_indices) < 2 * self._world_size:
+            raise DataError(
+                f"data={name}: the train split has {len(self.train_indices)} images; it needs at least two for each"
+                f" of the {self._world_size} processes"
+            )
         if not len(self.val_indices):
             raise DataError(f"data={name}: the val split is empty")
         if self.config.batch_size > len(self.train_indices):
@@ -79,7 +84,7 @@ class ChipDataModule(lightning.LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of a whole epoch."""
-        steps = steps_per_epoch(len(self.train_indices), self.config.batch_size, self._world)
+        steps = steps_per_epoch(len(self.train_indices), self.config.batch_size, self._world_size)
         limit = self.config.trainer.max_train_batches
         return steps if limit is None else min(steps, limit)
 
@@ -92,7 +97,7 @@ class ChipDataModule(lightning.LightningDataModule):
             epoch=lambda: self.trainer.current_epoch if self.trainer else 0,
             steps=self._steps_of_epoch,
             rank=self._rank,
-            world=self._world,
+            world=self._world_size,
         )
 
     def _steps_of_epoch(self, epoch: int) -> int | None:
@@ -104,7 +109,7 @@ class ChipDataModule(lightning.LightningDataModule):
 
     def eval_stream(self, name: str) -> EvalStream:
         """The images of `val` or `probe` in a fixed order, unaugmented."""
-        return EvalStream(self.images(name), _EVAL_BATCH, rank=self._rank, world=self._world)
+        return EvalStream(self.images(name), _EVAL_BATCH, rank=self._rank, world=self._world_size)
 
     def images(self, name: str) -> Images:
         """The images of `train`, `val` or `probe`."""
@@ -140,7 +145,3 @@ class ChipDataModule(lightning.LightningDataModule):
     @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
-
-    @property
-    def _world(self) -> int:
-        return self.trainer.world_size if self.trainer else 1

@@ -1,11 +1,14 @@
 """Datasets of torchgeo: its classes, its downloads and checksums, its split lists."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from terrablate.data.source import SPLITS, Sample, Split
 from terrablate.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torchgeo.datasets.geo import NonGeoClassificationDataset
@@ -74,7 +77,16 @@ class TorchgeoSource:
         opened = self._open(split)
         if tuple(opened.classes) != self.classes:
             raise DataError(f"{self._root}: the {split} split has other classes than the train split")
+        self._warn_of_missing(split, len(opened))
         return TorchgeoSplit(opened, self._root, self._indices)
+
+    def _warn_of_missing(self, split: Split, found: int) -> None:
+        """Torchgeo passes over listed images that are not there, as in an archive that was half unpacked."""
+        names = getattr(self._class, "split_filenames", {})
+        if split in names:
+            listed = sum(bool(line.strip()) for line in (self._root / names[split]).read_text().splitlines())
+            if found < listed:
+                logger.warning("%s: %d of the %d images of the %s split are there", self._root, found, listed, split)
 
     def _open(self, split: Split) -> "NonGeoClassificationDataset":
         from torchgeo.datasets import DatasetNotFoundError

@@ -102,7 +102,7 @@ def prepare(config: Config) -> Job:
     """Everything that identifies a run: device, data, weights."""
     hardware = devices.resolve(config.trainer)
     devices.prepare(hardware)
-    data = ChipDataModule(config, ensure_pack(config.data, Path(config.packs_dir)))
+    data = ChipDataModule(config, ensure_pack(config.data, Path(config.packs_dir)), hardware.world_size)
     size = data.pack.image_size
     weights = prepare_weights(config, data.pack.bands, size)
     digest = identity(config, data.pack.fingerprint, weights.digest if weights else None, hardware)
