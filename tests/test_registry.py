@@ -17,6 +17,7 @@ from PIL import Image
 
 from terrablate.config import Config
 from terrablate.config.choices import Choice, all_choices, default_choices, groups
+from terrablate.config.identity import code_identity
 from terrablate.errors import ConfigError
 from terrablate.models.build import build
 from terrablate.models.networks import SmallCNN
@@ -163,6 +164,8 @@ def test_a_choice_trains_is_loaded_is_done_and_is_resumed(
         with pytest.raises(ConfigError, match=r"^trainer=gpu: there is no GPU"):
             run(compose(*given))
         return
+    code = code_identity()
+    monkeypatch.setattr(run_module, "code_identity", lambda: code)  # somebody may edit a source meanwhile
     config = compose(*given)
     assert getattr(config, choice.group).name == choice.name
 

@@ -38,7 +38,8 @@ def draw_curves(
             axes.axvspan(diagnosis.onset_epoch, epochs[-1], color="0.5", alpha=0.10, linewidth=0, label="after onset")
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    loss.legend(frameon=False)
+    handles, names = loss.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     figure.suptitle("\n".join([title, *_wrap(diagnosis.sentence), *([note] if note else [])]), fontsize=10)
     figure.savefig(file, format="png", dpi=130)
 
