@@ -18,7 +18,7 @@ from terrablate.config.schema import Config
 from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import ensure_pack
 from terrablate.errors import UserError
-from terrablate.models.build import build
+from terrablate.models.build import build, first_line
 from terrablate.training import hardware as devices
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
@@ -168,7 +168,7 @@ def _resumed_history(job: Job) -> History:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             history = History.of_state(checkpoint["callbacks"][EpochEnd.__qualname__])
         except Exception as error:  # a damaged file fails in torch's reader in many ways
-            logger.warning("%s is damaged (%s); training starts anew", path, str(error).splitlines()[0])
+            logger.warning("%s is damaged (%s); training starts anew", path, first_line(error))
             path.unlink()
         else:
             logger.info("resuming after epoch %d of %d", history.epochs, job.total_epochs)
@@ -239,11 +239,10 @@ def _set_up_logging(rank: int) -> None:
     """Our messages on stderr, from rank 0; Lightning's tips stay away."""
     root = logging.getLogger("terrablate")
     root.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    if not root.handlers:
+    if not root.handlers and not logging.getLogger().handlers:  # a program that uses us may have its own
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
         root.addHandler(handler)
-        root.propagate = False
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
