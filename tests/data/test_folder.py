@@ -233,7 +233,8 @@ def test_invalid_pixels_are_filled_and_counted(tmp_path: Path) -> None:
     for name in ("forest", "water"):
         for number in range(4):
             write_tiff(tmp_path / name / f"{number}.tif", pixels, nodata=-99)
-    sample, filled = FolderSource(tmp_path, band_names=["vv", "vh"]).dataset("train").read(0)
+    sample = FolderSource(tmp_path, band_names=["vv", "vh"]).dataset("train")[0]
+    filled = sample["filled"]
     assert sample["image"].tolist() == [[[-10.0, -15.0, -20.0]], [[4.0, 3.0, 5.0]]]
     assert filled == 2
 

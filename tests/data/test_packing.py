@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from chip_folders import write_tiff
 from terrablate.config import Config
 from terrablate.data.pack import FORMAT, Pack, ensure_pack
 from terrablate.data.packing import write_pack
@@ -429,3 +430,20 @@ def test_the_synthetic_pack_holds_the_generators_scenes(compose: Compose) -> Non
     for index in range(len(dataset)):
         assert np.array_equal(pack.images("val")[index], dataset[index]["image"])
         assert pack.labels("val")[index] == dataset[index]["label"]
+
+
+def test_values_without_data_are_filled_told_and_counted(
+    compose: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.array([[[-10.5, np.nan], [-20.5, -30.5]], [[-99.0, 3.0], [5.0, 4.0]]], dtype="float32")
+    for name in ("forest", "water"):
+        for number in range(8):
+            write_tiff(tmp_path / "sar" / name / f"{number}.tif", pixels, nodata=-99)
+    config = compose("data=folder", f"data.root={tmp_path / 'sar'}", "data.band_names=[VV,VH]", "data.scale=1")
+    pack = ensure_pack(config.data, tmp_path / "packs")
+    images = pack.images("train")
+    assert images.dtype == np.float32
+    assert images[0].tolist() == [[[-10.5, -20.5], [-20.5, -30.5]], [[4.0, 3.0], [5.0, 4.0]]]
+    assert set(pack.meta["filled"]) == {*pack.ids("train"), *pack.ids("val")}
+    assert set(pack.meta["filled"].values()) == {2}
+    assert "values without data" in caplog.text

@@ -37,18 +37,14 @@ class FolderDataset:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one sample. Raises `DataError` if the image cannot be read or has another number of bands."""
-        return self.read(index)[0]
-
-    def read(self, index: int) -> tuple[Sample, int]:
-        """Read one sample and say how many of its values were nodata, NaN or infinite and were filled.
+        """Read one sample.
 
         Raises:
             DataError: If the image cannot be read, has a band without a valid pixel, or another number of bands.
         """
         path = self.root / self.ids[index]
         content = read_image(path, select=self.band_numbers, expected_bands=self.file_bands)
-        return {"image": content.pixels, "label": self.labels[index]}, content.filled
+        return {"image": content.pixels, "label": self.labels[index], "filled": content.filled}
 
 
 class FolderSource:

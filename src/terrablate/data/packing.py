@@ -36,6 +36,8 @@ class _Problems:
     """Images that cannot be packed, with the reason of each."""
 
     unreadable: dict[str, str] = field(default_factory=dict)
+    filled: dict[str, int] = field(default_factory=dict)
+    """No problem, but told: values that were nodata, NaN or infinite, by image."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     examples: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -83,7 +85,14 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
     _raise(problems, data)
     if problems.unreadable:
         logger.warning("%d unreadable images are left out; the pack's meta.json lists them", len(problems.unreadable))
+    if problems.filled:
+        logger.warning(
+            "%d images had %d values without data (nodata, NaN or infinite), which took the mean of their band",
+            len(problems.filled),
+            sum(problems.filled.values()),
+        )
     meta["skipped"] = problems.unreadable
+    meta["filled"] = dict(sorted(problems.filled.items()))
     if statistics:
         meta["statistics"] = statistics
     meta["fingerprint"] = _fingerprint(folder, meta)
@@ -101,6 +110,8 @@ def _chunks(
         image = np.asarray(sample["image"])
         if not np.isfinite(image).all():
             return dataset.ids[index], None, -1, "has values that are not finite"
+        if filled := sample.get("filled"):
+            problems.filled[dataset.ids[index]] = filled
         return dataset.ids[index], _resized(image, data), sample["label"], ""
 
     with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:

@@ -1,7 +1,7 @@
 """The contract of a data source: where images, labels, bands and splits come from, before they are packed."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypedDict
+from typing import Literal, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ class Sample(TypedDict):
     image: npt.NDArray[np.generic]
     """C,H,W in the sensor's own numbers (digital numbers or bytes), bands in the order of `Source.bands`."""
     label: int
+    filled: NotRequired[int]
+    """How many of its values were nodata, NaN or infinite and were filled in."""
 
 
 class SplitDataset(Protocol):

@@ -14,7 +14,7 @@ from rich.text import Text
 from terrablate.data.batches import Batch
 from terrablate.training.history import History
 
-_SECONDS_BETWEEN_LINES = 2.0
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 class _ImagesPerSecond(ProgressColumn):
@@ -94,7 +94,8 @@ class ProgressDisplay(Callback):
             self._bar.update(self._task, description=self._epoch(), completed=completed)
             return
         now = time.monotonic()
-        if now - self._shown_at >= _SECONDS_BETWEEN_LINES or trainer.should_stop or self._at_end():
+        due = self._history.rows[-1]["nll/val"] is not None and now - self._shown_at >= _SECONDS_BETWEEN_LINES
+        if due or trainer.should_stop or self._at_end():
             self._shown_at = now
             trained = self._history.epochs - self._began_epochs
             left = (self._total_epochs - self._history.epochs) * (now - self._began) / max(trained, 1)
