@@ -56,6 +56,7 @@ def hydra_command(task: "Callable[[DictConfig], None]") -> int:
     statuses: list[int] = []
 
     def job(composed: "DictConfig") -> None:
+        _announce()
         statuses.append(_guarded(lambda: task(composed)))
 
     # Hydra and Lightning look at the function for the file that was called
@@ -63,6 +64,16 @@ def hydra_command(task: "Callable[[DictConfig], None]") -> int:
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)
     statuses.append(_guarded(main))
     return max(statuses)
+
+
+def _announce() -> None:
+    """Say which run of a sweep begins."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN:
+        sys.stderr.write(f"\nrun {settings.job.num + 1} of the sweep: {settings.job.override_dirname}\n")
 
 
 def in_process_of_its_own(script: str) -> bool:

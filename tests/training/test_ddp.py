@@ -2,17 +2,13 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from helpers import compose_in
-from terrablate.config.choices import PROJECT
+from helpers import compose_in, run_train
 from terrablate.models.build import build
 from terrablate.training.inputs import Inputs
 from terrablate.training.run import prepare
@@ -24,17 +20,10 @@ TINY = (
 DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
-def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    places = (f"runs_dir={folder / 'runs'}", f"packs_dir={folder / 'packs'}")
-    command = [sys.executable, str(PROJECT / "src" / "train.py"), *TINY, *overrides, *places]
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
-    done = train(folder, *DDP, "logger=wandb")
+    done = run_train(folder, *TINY, *DDP, "logger=wandb")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -81,7 +70,7 @@ def test_val_accuracy_equals_that_of_one_process_with_the_same_weights(folder: P
 
 @pytest.mark.slow
 def test_the_same_command_shows_the_done_run(folder: Path) -> None:
-    again = train(folder, *DDP, "logger=wandb")
+    again = run_train(folder, *TINY, *DDP, "logger=wandb")
     assert again.returncode == 0
     assert "done before" in again.stdout
 
@@ -91,7 +80,7 @@ def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path) -
     """Gradients are the mean over the whole batch, however unevenly it is shared out."""
     plain = ("norm=native", "aug=none")
     for options in (DDP, ("trainer=cpu",)):
-        done = train(tmp_path, *plain, *options)
+        done = run_train(tmp_path, *TINY, *plain, *options)
         assert done.returncode == 0, done.stderr
     tables = []
     for record in (tmp_path / "runs").iterdir():
@@ -101,12 +90,3 @@ def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path) -
     for one, two in zip(*tables, strict=True):
         for name in ("objective/train", "nll/val", "nll/probe"):
             assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-4)
-
-
-@pytest.mark.slow
-def test_a_multi_device_run_in_a_sweep_trains_in_a_process_of_its_own(tmp_path: Path) -> None:
-    done = train(tmp_path, "-m", *DDP[:1], *DDP[2:], "trainer.devices=1,2", "epochs=1")
-    assert done.returncode == 0, done.stderr
-    results = [json.loads((run / "result.json").read_text()) for run in (tmp_path / "runs").glob("[!.]*")]
-    assert sorted(result["provenance"]["hardware"]["world_size"] for result in results) == [1, 2]
-    assert all(result["status"] == "complete" for result in results)
