@@ -61,7 +61,7 @@ def test_cfg_job_shows_the_composed_config(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_a_sentence_on_stderr(tmp_path: Path, words: list[str], expected: list[str]) -> None:
     done = call(tmp_path, *words, f"runs_dir={tmp_path / 'runs'}")
-    lines = done.stderr.splitlines()
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("run ")]
     assert done.returncode == 2, done.stderr
     assert len(lines) == len(expected)
     assert all(line.startswith(start) for line, start in zip(lines, expected, strict=True))

@@ -432,6 +432,7 @@ def test_the_synthetic_pack_holds_the_generators_scenes(compose: Compose) -> Non
         assert pack.labels("val")[index] == dataset[index]["label"]
 
 
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_values_without_data_are_filled_told_and_counted(
     compose: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

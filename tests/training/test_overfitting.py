@@ -107,6 +107,23 @@ def test_one_high_val_is_no_onset(where: int) -> None:
     assert (got.verdict, got.onset_epoch) == ("plateau", None)
 
 
+def test_a_val_that_stays_while_the_probe_falls_on_slowly_is_a_plateau() -> None:
+    """Slower than any window of the last evaluations would show; val is lowest at the fourth."""
+    val = [1.5, 0.9, 0.62, 0.6, *(0.61, 0.62, 0.61) * 4]
+    probe = [1.5, 0.9, 0.6, 0.5, *(0.48 - 0.005 * step for step in range(12))]
+    got = verdict_of(val, probe)
+    assert (got.verdict, got.best_epoch, got.onset_epoch) == ("plateau", 4, None)
+    assert "has not improved since epoch 4 while probe NLL fell from 0.50 to 0.43" in got.sentence
+
+
+def test_a_wide_gap_is_no_fit() -> None:
+    """Measured: small_cnn with batch normalisation, dropout and augmentation, 20 labels a class of EuroSAT RGB."""
+    got = verdict_of([1.5, 1.0, *(0.8, 0.82, 0.81, 0.8) * 2], [1.5, 0.6, *(0.08, 0.07, 0.08, 0.07) * 2])
+    assert got.verdict == "plateau"
+    assert "does not carry over" in got.sentence
+    assert verdict_of([1.5, 1.0, *(0.3, 0.31) * 4], [1.5, 0.6, *(0.08, 0.07) * 4]).verdict == "fits"
+
+
 def test_val_rising_together_with_probe_is_instability_not_overfitting() -> None:
     got = verdict_of([1.5, 0.8, 0.6, 0.7, 0.8, 0.9, 1.0], [1.5, 0.7, 0.5, 0.6, 0.7, 0.8, 0.9])
     assert (got.verdict, got.best_epoch, got.onset_epoch) == ("underfits", 3, None)

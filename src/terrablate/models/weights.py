@@ -78,7 +78,10 @@ def read_state(path: Path, sha256: str | None = None) -> State:
             " save its state_dict() alone"
         ) from error
     except Exception as error:  # a broken file fails in torch's reader in many ways
-        raise WeightsError(f"weights: {path} cannot be read as weights: {first_line(error)}") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise WeightsError(
+            f"weights: {path} cannot be read as weights; is it a whole file of torch.save or safetensors? ({reason})"
+        ) from error
     return _state_of(content, path)
 
 

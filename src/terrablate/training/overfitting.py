@@ -28,11 +28,13 @@ limit = underfit_fraction * chance NLL; "open" = end of v - end of p > tol(v)):
   3. underfits  one evaluation only, or trend of v < -tol(v): stopped while still improving
   4. underfits  v and p both ended above v_m and p_m by more than tol: training lost ground (instability, not
                 overfitting: a model that overfits does better on the probe)
-  5. plateau    trend of p < -tol(p), and end of p <= limit or the gap is open. An open gap is asked of a model that has
-                learnt little, else a slow start (both curves near chance) would read as a plateau
+  5. plateau    trend of p < -tol(p), or (a) and (c) without (b): val has not improved for a while, and p fell on; and
+                end of p <= limit or the gap is open. An open gap is asked of a model that has learnt little, else a
+                slow start (both curves near chance) would read as a plateau
   6. underfits  end of p > limit: has not learnt the training data
   7. plateau    v ended above v_m by more than tol(v), but no onset can be called
-  8. plateau    end of v > limit and the gap is open: the training data are learnt, and that does not carry over
+  8. plateau    the gap is open, and end of v > limit or the gap > limit / 2: the training data are learnt, and that
+                does not carry over
   9. fits       the rest: v has settled, the probe is learnt
 """
 
@@ -195,19 +197,18 @@ class _Curves:
 
     def overfits(self) -> bool:
         """Whether the evaluation of the lowest val NLL is an onset."""
-        following = len(self.val) - 1 - self.best
-        if following < self.settings.patience:
-            return False
-        width = min(self.settings.window, following)
+        return self.probe_fell_on() and self._since_best(self.val) > self.tolerance_val
+
+    def probe_fell_on(self) -> bool:
+        """Whether probe NLL has gone on falling since the evaluation of the lowest val NLL, which is a while ago."""
         enough = min(self.tolerance_probe, self.probe[self.best] / 2)
-        return self._since_best(self.val, width) > self.tolerance_val and -self._since_best(self.probe, width) > enough
+        return len(self.val) - 1 - self.best >= self.settings.patience and -self._since_best(self.probe) > enough
 
     def verdict(self) -> tuple[Verdict, str]:
         """The verdict of finite curves and its sentence; the order of the rules matters."""
         width, val, probe, at_best = self.width, self.val, self.probe, f"best checkpoint is epoch {self.best_epoch}"
         if self.overfits():
-            tail = min(self.settings.window, len(val) - 1 - self.best)
-            rise, fall = fmean(val[-tail:]) - val[self.best], -self._since_best(probe, tail)
+            rise, fall = fmean(self._after_best(val)) - val[self.best], -self._since_best(probe)
             return "overfits", (
                 f"overfits from epoch {self.best_epoch}: val NLL rose by {rise:.2f} while probe NLL fell by "
                 f"{fall:.2g}; {at_best}"
@@ -224,7 +225,7 @@ class _Curves:
                 f"underfits: val NLL was still falling at epoch {self.last_epoch} (by {-val_trend:.2f} {over}); "
                 "train longer or with a higher learning rate"
             )
-        rose, probe_rise = self._since_best(val, width) > self.tolerance_val, self._since_best(probe, width)
+        rose, probe_rise = self._since_best(val) > self.tolerance_val, self._since_best(probe)
         val_rise, probe_rise_shown = self.end_val - val[self.best], max(probe_rise, self.end_probe - probe[self.best])
         if rose and probe_rise > self.tolerance_probe:
             return "underfits", (
@@ -239,6 +240,12 @@ class _Curves:
                 f"plateau: val NLL stopped improving near {self.end_val:.2f} while probe NLL was still falling (by "
                 f"{-probe_trend:.2f} {over}); more epochs will not help, more data or regularisation may; {at_best}"
             )
+        if self.probe_fell_on() and (learnt or gap_is_open):
+            return "plateau", (
+                f"plateau: val NLL has not improved since epoch {self.best_epoch} while probe NLL fell from "
+                f"{probe[self.best]:.2f} to {self.end_probe:.2f}; more epochs will not help, more data or "
+                f"regularisation may; {at_best}"
+            )
         if not learnt:
             return "underfits", (
                 f"underfits: probe NLL is {self.end_probe:.2f} at the end, above {self.limit:.2f} "
@@ -251,7 +258,7 @@ class _Curves:
                 f"takes {self.settings.patience} evaluations after it (here {len(val) - 1 - self.best}) and a probe "
                 f"NLL that keeps falling; {at_best}"
             )
-        if self.end_val > self.limit and gap_is_open:
+        if gap_is_open and (self.end_val > self.limit or gap > self.limit / 2):
             return "plateau", (
                 f"plateau: val NLL settled at {self.end_val:.2f} (chance NLL {self.chance:.2f}) while probe "
                 f"NLL is {self.end_probe:.2f}: what is learnt does not carry over to val (gap {gap:.2f}); {at_best}"
@@ -261,8 +268,12 @@ class _Curves:
             f"chance NLL {self.chance:.2f}); {at_best}"
         )
 
-    def _since_best(self, values: Sequence[float], width: int) -> float:
-        return _change([values[self.best]], values[-width:])
+    def _since_best(self, values: Sequence[float]) -> float:
+        after = self._after_best(values)
+        return _change([values[self.best]], after) if after else 0.0
+
+    def _after_best(self, values: Sequence[float]) -> Sequence[float]:
+        return values[self.best + 1 :][-self.settings.window :]
 
 
 def _change(before: Sequence[float], after: Sequence[float]) -> float:
