@@ -173,3 +173,9 @@ def test_the_code_identity_covers_the_folder(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(module, "_PACKAGE", tmp_path)
     package = Package(tmp_path)
     assert package.write(f"{folder}/deep/a.py", "1") != package.write(f"{folder}/deep/a.py", "2")
+
+
+def test_the_parameters_of_an_operation_are_never_neutral(compose: Callable[..., Config]) -> None:
+    """Were they left out at their defaults, a run would keep its identity when a default changes."""
+    recipe = module._essential(compose("aug=flip"))["aug"]["operations"]
+    assert recipe == [{"op": "flip", "horizontal": 0.5, "vertical": 0.5}]

@@ -80,7 +80,7 @@ def _section(section: Any, left_out: set[str]) -> dict[str, Any]:
         if field.name in left_out or _neutral(field, value):
             continue
         if isinstance(value, list):
-            value = [_section(item, set()) if _is_section(item) else item for item in value]
+            value = [dataclasses.asdict(item) if _is_section(item) else item for item in value]
         kept[field.name] = value
     return kept
 
