@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from terrablate.errors import UserError
 
@@ -24,20 +24,31 @@ EXIT_INTERRUPTED = 130
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def show_help(command: str, purpose: str) -> bool:
-    """Print the help if it is asked for. Hydra's own rebuilds its repository for each group and takes seconds."""
+def show_help(command: str, purpose: str, **more: Any) -> bool:
+    """Print the help if it is asked for. Hydra's own rebuilds its repository for each group and takes seconds.
+
+    Args:
+        command: how it is called.
+        purpose: what it does, in a sentence.
+        more: for `choices.help_text`.
+    """
     if not {"-h", "--help"} & set(sys.argv[1:]):
         return False
     from terrablate.config.choices import help_text
 
-    sys.stdout.write(help_text(command, purpose) + "\n")
+    sys.stdout.write(help_text(command, purpose, **more) + "\n")
     return True
 
 
-def hydra_command(task: "Callable[[DictConfig], None]") -> int:
-    """Let Hydra compose `conf/train.yaml` with the command line and give each job to `task`.
+def hydra_command(task: "Callable[[DictConfig], None]", primary: str = "train", *, sweeps: bool = True) -> int:
+    """Let Hydra compose a primary config with the command line and give each job to `task`.
 
     A job that fails does not stop the others of a sweep.
+
+    Args:
+        task: what a job does.
+        primary: name of the primary config in `conf/`.
+        sweeps: whether -m may be given.
 
     Returns:
         The exit status.
@@ -50,6 +61,9 @@ def hydra_command(task: "Callable[[DictConfig], None]") -> int:
     register()
     for flag in ("-m", "--multirun"):  # Hydra's parser takes flags before the overrides only
         if flag in sys.argv[1:]:
+            if not sweeps:
+                _say(f"{flag}: this command takes one config at a time; call it once for each")
+                return EXIT_USAGE
             sys.argv.remove(flag)
             sys.argv.insert(1, flag)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let its exceptions through, so that they are worded here
@@ -57,12 +71,12 @@ def hydra_command(task: "Callable[[DictConfig], None]") -> int:
 
     def job(composed: "DictConfig") -> None:
         _announce()
-        statuses.append(_guarded(lambda: task(composed)))
+        statuses.append(_guarded(lambda: task(composed), primary))
 
     # Hydra and Lightning look at the function for the file that was called
     job.__module__ = "__main__"
-    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)
-    statuses.append(_guarded(main))
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=primary)(job)
+    statuses.append(_guarded(main, primary))
     return max(statuses)
 
 
@@ -101,7 +115,7 @@ def in_process_of_its_own(script: str) -> bool:
     return True
 
 
-def _guarded(action: Callable[[], None]) -> int:
+def _guarded(action: Callable[[], None], primary: str) -> int:
     try:
         action()
     except UserError as error:
@@ -114,7 +128,7 @@ def _guarded(action: Callable[[], None]) -> int:
     except Exception as error:  # the last instance: word what Hydra raises, show a traceback of all else
         from terrablate.config.messages import of_hydra
 
-        sentence = of_hydra(error)
+        sentence = of_hydra(error, primary)
         if sentence is None:
             traceback.print_exc()
             return EXIT_FAILURE

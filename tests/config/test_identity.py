@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from terrablate.config import Config
 from terrablate.config import identity as module
 from terrablate.config.identity import Hardware, code_identity, identity, run_id
-from terrablate.config.schema import Norm
+from terrablate.config.schema import BatchNorm
 
 Compose = Callable[..., Config]
 CPU = Hardware("cpu", 1, "32", 2)
@@ -86,7 +86,7 @@ def test_a_key_at_its_neutral_default_leaves_the_identity(compose: Compose, neut
 
 def test_a_new_key_at_its_neutral_default_leaves_the_identity_of_older_runs(compose: Compose) -> None:
     @pydantic_dataclass(kw_only=True)
-    class Newer(Norm):
+    class Newer(BatchNorm):
         ghost: float = 0.0
 
     config = compose("norm=batch", "norm.momentum=0.2")

@@ -4,13 +4,15 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from terrablate.config.schema import Dropout, TimmModel
+from surgery import REPRESENTATIVES, assert_trains_two_steps, images, network_of, same_outputs
+from terrablate.config.schema import Dropout
 from terrablate.errors import ConfigError
-from terrablate.models.build import timm_network
 from terrablate.models.dropout import apply_dropout
-from terrablate.models.networks import LeNet, SmallCNN, classifiers
+from terrablate.models.heads import classifiers
+from terrablate.models.networks import MLP, AlexNet, LeNet, Sat6CNN, SmallCNN
 
 DROPPING: list[tuple[str, dict[str, float]]] = [
     ("resnet10t", {"drop_rate": 0.3, "drop_path_rate": 0.3}),
@@ -22,24 +24,29 @@ DROPPING: list[tuple[str, dict[str, float]]] = [
 ]
 
 
-def network_of(name: str, **kwargs: object) -> nn.Module:
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
     torch.manual_seed(0)
-    model = TimmModel(name="timm", builder="timm", timm_name=name, kwargs=kwargs)
-    return timm_network(model, in_chans=3, num_classes=5, image_size=64).train()
 
 
 def outputs_differ(network: nn.Module) -> bool:
-    """Whether two passes in train mode over the same images give different logits."""
-    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    """Whether two passes over the same images give different logits."""
     with torch.no_grad():
-        return not torch.equal(network(images), network(images))
+        return not torch.equal(network(images()), network(images()))
 
 
-def test_native_changes_nothing() -> None:
-    network = network_of("test_vit", drop_rate=0.3)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_native_changes_nothing(name: str) -> None:
+    network = network_of(name)
     before = copy.deepcopy(network)
     assert apply_dropout(network, Dropout(name="native")) == 0
     assert repr(network) == repr(before)
+    assert same_outputs(network, before)
+
+
+def test_native_keeps_the_networks_own_dropout() -> None:
+    network = network_of("test_vit", drop_rate=0.3)
+    apply_dropout(network, Dropout(name="native"))
     assert outputs_differ(network)
 
 
@@ -51,24 +58,43 @@ def test_none_removes_every_dropout(name: str, kwargs: dict[str, float]) -> None
     assert apply_dropout(network, Dropout(name="none")) >= len(kwargs)
     assert not outputs_differ(network)
     assert list(network.state_dict()) == keys
-    assert network.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 5)
+    assert network.eval()(images(1)).shape == (1, 5)
 
 
 def test_none_switches_off_dropblock() -> None:
     from timm.layers import DropBlock2d
 
     network = nn.Sequential(DropBlock2d(0.5)).train()
-    images = torch.rand(2, 3, 16, 16)
-    assert not torch.equal(network(images), images)
+    assert not torch.equal(network(images()), images())
     assert apply_dropout(network, Dropout(name="none")) == 1
-    assert torch.equal(network(images), images)
+    assert torch.equal(network(images()), images())
+
+
+@pytest.mark.parametrize(
+    ("builder", "options"),
+    [
+        ("alexnet", {}),
+        ("squeezenet1_1", {}),
+        ("densenet121", {"drop_rate": 0.3}),
+        ("efficientnet_b0", {"stochastic_depth_prob": 0.5, "dropout": 0.0}),
+        ("swin_t", {"attention_dropout": 0.3, "dropout": 0.3}),
+        ("convnext_tiny", {}),
+    ],
+)
+def test_none_removes_the_dropout_of_torchvision_networks(builder: str, options: dict[str, float]) -> None:
+    torch.manual_seed(0)
+    network = getattr(torchvision.models, builder)(num_classes=5, **options).train()
+    chips = images()[:, :3]
+    with torch.no_grad():
+        assert not torch.equal(network(chips), network(chips))
+        assert apply_dropout(network, Dropout(name="none")) >= 1
+        assert torch.equal(network(chips), network(chips))
 
 
 def test_none_leaves_a_network_without_dropout_bit_identical() -> None:
     network, changed = network_of("test_vit"), network_of("test_vit")
     assert apply_dropout(changed, Dropout(name="none")) == 0
-    images = torch.rand(2, 3, 64, 64)
-    assert torch.equal(network(images), changed(images))
+    assert same_outputs(network, changed)
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_vit4", "mobilevit_xxs", "pvt_v2_b0"])
@@ -76,7 +102,7 @@ def test_none_leaves_a_network_without_dropout_bit_identical() -> None:
 def test_attention_still_trains_after_the_surgery(name: str, dropout: Dropout) -> None:
     network = network_of(name)  # fused attention reads the rate off its dropout layer, in train mode only
     apply_dropout(network, dropout)
-    network(torch.rand(2, 3, 64, 64)).sum().backward()
+    network(images(2)).sum().backward()
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.8])
@@ -96,12 +122,19 @@ def test_head_drops_the_input_of_the_dense_layer_and_scales_the_rest(p: float) -
 
 def test_head_is_the_identity_in_eval_mode() -> None:
     network = SmallCNN(3, 5, 8, "before").eval()
-    images = torch.rand(4, 3, 16, 16)
-    before = network(images)
+    chips = torch.rand(4, 3, 16, 16)
+    before = network(chips)
     apply_dropout(network, Dropout(name="head", p=0.5))
-    assert torch.equal(network(images), before)
+    assert torch.equal(network(chips), before)
     network.train()
-    assert not torch.equal(network(images), before)
+    assert not torch.equal(network(chips), before)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_a_network_trains_two_steps_with_dropout_in_its_head(name: str) -> None:
+    network = network_of(name)
+    apply_dropout(network, Dropout(name="head", p=0.2))
+    assert_trains_two_steps(network)
 
 
 def test_the_rate_turns() -> None:
@@ -114,12 +147,29 @@ def test_the_rate_turns() -> None:
     assert shares == pytest.approx([0.1, 0.9], abs=0.03)
 
 
-def test_head_stands_before_both_dense_layers_of_lenet() -> None:
-    network = LeNet(3, 5, 16, 10)
+def places(network: nn.Module) -> list[str]:
+    """Names of the layers before which dropout stands."""
+    return [name for name, layer in network.named_modules() if isinstance(getattr(layer, "dropout", None), nn.Module)]
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (LeNet(3, 5, 16, 10), ["head.dense1", "head.dense2"]),
+        (Sat6CNN(3, 5, 16), ["head.dense1", "head.dense2", "head.dense3"]),
+        (AlexNet(3, 5, 67), ["head.dense6", "head.dense7", "head.dense8"]),
+        (MLP(3, 5, 16, [8, 8], "relu"), ["head.dense2", "head.dense3"]),  # the first dense layer sees the image
+        (torchvision.models.alexnet(num_classes=5), ["classifier.1", "classifier.4", "classifier.6"]),
+        (torchvision.models.squeezenet1_1(num_classes=5), ["classifier.1"]),
+        (torchvision.models.mobilenet_v3_small(num_classes=5), ["classifier.0", "classifier.3"]),
+        (torchvision.models.resnet18(num_classes=5), ["fc"]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_head_stands_before_every_dense_layer_of_the_head(network: nn.Module, expected: list[str]) -> None:
     names = list(network.state_dict())
-    assert apply_dropout(network, Dropout(name="head", p=0.5)) == 2
-    assert isinstance(network.head.dense1.get_submodule("dropout"), nn.Dropout)
-    assert isinstance(network.head.dense2.get_submodule("dropout"), nn.Dropout)
+    assert apply_dropout(network, Dropout(name="head", p=0.5)) == len(expected)
+    assert places(network) == expected
     assert list(network.state_dict()) == names
 
 
@@ -156,3 +206,8 @@ def test_dropout_is_refused_where_it_has_no_place() -> None:
     network = network_of("resnet10t", num_classes=0)
     with pytest.raises(ConfigError, match="no dense layer at its end"):
         apply_dropout(network, Dropout(name="head", p=0.5))
+
+
+def test_head_is_refused_where_the_only_dense_layer_sees_the_image() -> None:
+    with pytest.raises(ConfigError, match=r"^dropout=head: the network has no dense layer at its end"):
+        apply_dropout(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), Dropout(name="head", p=0.5))

@@ -48,7 +48,9 @@ def test_a_record_holds_everything_it_promises(done: Record) -> None:
     assert set(result["overfitting"]) >= {
         "gap_loss", "gap_accuracy", "onset_epoch", "excess_loss", "verdict", "sentence",
     }  # fmt: skip
-    assert set(result["cost"]) == {"seconds", "images_per_second", "parameters", "peak_memory_bytes"}
+    assert set(result["cost"]) == {
+        "seconds", "images_per_second", "parameters", "trainable_parameters", "peak_memory_bytes",
+    }  # fmt: skip
     assert result["cost"]["parameters"] == sum(p.numel() for p in _network(done))
     assert set(result["provenance"]) >= {"commit", "dirty", "code", "packages", "device", "data_fingerprint"}
     assert len(metrics(done)) == 3

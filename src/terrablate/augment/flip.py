@@ -2,6 +2,8 @@
 
 import torch
 
+from terrablate.augment.moves import in_view
+
 
 def flip(
     images: torch.Tensor, generator: torch.Generator, horizontal: float = 0.5, vertical: float = 0.5
@@ -18,5 +20,9 @@ def flip(
         N,C,H,W; values are moved, never changed.
     """
     draws = torch.rand(2, len(images), 1, 1, 1, device=images.device, generator=generator)
-    images = torch.where(draws[0] < horizontal, images.flip(-1), images)
-    return torch.where(draws[1] < vertical, images.flip(-2), images)
+    mirrored = (draws[0] < horizontal).long() + 2 * (draws[1] < vertical).long()
+    return in_view(images, _mirrors, mirrored.flatten())
+
+
+def _mirrors(images: torch.Tensor) -> list[torch.Tensor]:
+    return [images, images.flip(-1), images.flip(-2), images.flip(-1, -2)]

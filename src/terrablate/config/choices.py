@@ -1,7 +1,9 @@
 """The groups and choices that stand in `conf/`, read off the folder: for `--help`, for messages and for the tests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
 CONF = PROJECT / "conf"
@@ -51,30 +53,33 @@ def keys(group: str, name: str) -> list[str]:
     return sorted(shared | set(content))
 
 
-def help_text(command: str, purpose: str) -> str:
+_USAGE = (
+    "[group=choice ...] [key=value ...]     one run",
+    "-m group=choice,choice ... seed=0,1,2   every combination",
+    "--cfg job [...]                         show the composed config, train nothing",
+)
+
+
+def help_text(command: str, purpose: str, primary: str = "train", usage: Sequence[str] = _USAGE) -> str:
     """What `--help` prints: usage, groups, choices with their cards, and where to read on.
 
     Args:
         command: how the command is called.
         purpose: what it does, in a sentence.
+        primary: name of its primary config.
+        usage: what may follow the command, each with what it does.
     """
-    lines = [
-        purpose,
-        "",
-        f"usage: {command} [group=choice ...] [key=value ...]     one run",
-        f"       {command} -m group=choice,choice ... seed=0,1,2   every combination",
-        f"       {command} --cfg job [...]                         show the composed config, train nothing",
-        "",
-        "groups and choices (* default):",
-    ]
+    calls = [f"{'usage:' if number == 0 else '      '} {command} {words}" for number, words in enumerate(usage)]
+    lines = [purpose, "", *calls, "", "groups and choices (* default):"]
     defaults = default_choices()
     for group in groups():
         lines.append(f"\n  {group}")
         for choice in choices(group):
             mark = "*" if defaults.get(group) == choice.name else " "
             lines.append(f"  {mark} {choice.name:<16} {choice.card}")
-    lines += ["", "other settings (conf/train.yaml):"]
-    lines += [f"  {line}" for line in _settings()]
+    for name in dict.fromkeys((primary, "train")):
+        lines += ["", f"other settings (conf/{name}.yaml):"]
+        lines += [f"  {line}" for line in _settings_lines(name)]
     return "\n".join(lines)
 
 
@@ -87,7 +92,18 @@ def default_choices() -> dict[str, str]:
     return {group: name for entry in entries for group, name in entry.items() if not group.startswith("override ")}
 
 
-def _settings() -> list[str]:
-    text = (CONF / "train.yaml").read_text(encoding="utf-8")
+def settings(primary: str = "train") -> dict[str, Any]:
+    """The keys of a primary config outside of groups, with their defaults; a command's own ones come first."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys((primary, "train")):
+        content = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+        found |= {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
+    return found
+
+
+def _settings_lines(primary: str) -> list[str]:
+    text = (CONF / f"{primary}.yaml").read_text(encoding="utf-8")
     body = text.split("\n\n", 1)[1].split("\nhydra:")[0]
     return [line for line in body.splitlines() if line.strip()]

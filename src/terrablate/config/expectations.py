@@ -29,12 +29,12 @@ class Place:
         return _describe(self.annotation)
 
 
-def place(location: Sequence[str | int]) -> Place:
+def place(location: Sequence[str | int], root: Any = Config) -> Place:
     """Follow a location as pydantic gives it, with a tag after each group of several kinds, down the schema.
 
     Stops at a value that may be of several types, since each of them is allowed there.
     """
-    annotation: Any = Config
+    annotation = root
     keys: list[str | int] = []
     for part in location:
         kind, _ = _stripped(annotation)
@@ -61,9 +61,9 @@ def tags(annotation: Any) -> list[str]:
     return list(_tagged(annotation))
 
 
-def known_keys(location: Sequence[str | int]) -> list[str]:
+def known_keys(location: Sequence[str | int], root: Any = Config) -> list[str]:
     """Keys of the section at a location; empty where any key may stand, or none."""
-    kind, _ = _stripped(place(location).annotation)
+    kind, _ = _stripped(place(location, root).annotation)
     return [field.name for field in fields(kind)] if is_dataclass(kind) else []
 
 

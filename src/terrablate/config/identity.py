@@ -70,7 +70,7 @@ def _essential(config: Config) -> dict[str, Any]:
         found[field.name] = _section(value, _ELSEWHERE.get(field.name, set())) if _is_section(value) else value
     if config.steps is not None:
         del found["epochs"]  # replaced by steps
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None and value != {}}
 
 
 def _section(section: Any, left_out: set[str]) -> dict[str, Any]:

@@ -8,27 +8,29 @@ from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from terrablate.config import choices, expectations
+from terrablate.config.schema import Config
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
     from pydantic import ValidationError
 
 
-def of_validation(error: "ValidationError", values: Any, derived: Container[str] = ()) -> str:
+def of_validation(error: "ValidationError", values: Any, derived: Container[str] = (), root: Any = Config) -> str:
     """One line for each wrong value of the typed config.
 
     Args:
         error: what pydantic says.
         values: the config that was validated.
         derived: dotted keys whose value was taken over from another key; the other one's line is enough.
+        root: the dataclass that it was validated against: a run's config, or the own keys of a command.
     """
     lines: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        where = expectations.place(item["loc"])
+        where = expectations.place(item["loc"], root)
         if item["type"] in ("unexpected_keyword_argument", "missing", "missing_argument"):
             unknown = item["type"] == "unexpected_keyword_argument"
             key = ".".join(map(str, where.keys))
-            lines[key] = _unknown(key, expectations.known_keys(item["loc"][:-1])) if unknown else _missing(where)
+            lines[key] = _unknown(key, expectations.known_keys(item["loc"][:-1], root)) if unknown else _missing(where)
         elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
             tag = f"{where.dotted}.{expectations.discriminator(where.annotation)}"
             given = f"={item['ctx']['tag']}" if "tag" in item["ctx"] else " is missing"
@@ -63,8 +65,13 @@ def of_omegaconf(error: "OmegaConfBaseException") -> str:
     return f"{key}: {reason}"
 
 
-def of_hydra(error: Exception) -> str | None:
-    """A mistake in the overrides, as Hydra raises it; None if the exception is of another kind."""
+def of_hydra(error: Exception, primary: str = "train") -> str | None:
+    """A mistake in the overrides, as Hydra raises it; None if the exception is of another kind.
+
+    Args:
+        error: what was raised.
+        primary: name of the primary config that was composed.
+    """
     from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -78,7 +85,7 @@ def of_hydra(error: Exception) -> str | None:
         inner = re.search(r"full_key: (\S+)", str(error.__cause__))
         if inner and inner.group(1).startswith(f"{key}."):
             key = inner.group(1)  # a key within a dict that was given as the value
-        return _unknown(key, _known_keys(key))
+        return _unknown(key, _known_keys(key, primary))
     if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{match.group(1)}: the key exists already; write {match.group(1)}=... without the plus sign"
     if match := re.search(r"Multiple values for ([\w/]+)\.", text):
@@ -144,12 +151,9 @@ def _chosen() -> dict[str, str]:
     return chosen
 
 
-def _known_keys(key: str) -> list[str]:
+def _known_keys(key: str, primary: str = "train") -> list[str]:
     """Keys that may stand where a dotted key does: in the primary config, in a choice, in a setting."""
-    import yaml
-
-    primary = yaml.safe_load((choices.CONF / "train.yaml").read_text(encoding="utf-8"))
-    settings = {key: value for key, value in primary.items() if key not in ("defaults", "hydra")}
+    settings = choices.settings(primary)
     parent = key.rpartition(".")[0]
     if not parent:
         return [*choices.groups(), *settings]

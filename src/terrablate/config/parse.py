@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 _ADAPTER = TypeAdapter(Config)
 
 
-def parse(composed: "DictConfig | dict[str, Any]") -> Config:
+def parse(composed: "DictConfig | dict[str, Any]", *, reads_data: bool = True) -> Config:
     """Resolve, type and cross-check a composed config.
+
+    Args:
+        composed: by Hydra, or plain values.
+        reads_data: whether the data must be at hand.
 
     Raises:
         ConfigError: names each wrong key, what was given and what is allowed.
@@ -37,7 +41,7 @@ def parse(composed: "DictConfig | dict[str, Any]") -> Config:
         config = _ADAPTER.validate_python(values)
     except ValidationError as error:
         raise ConfigError(messages.of_validation(error, values, _derived(composed))) from error
-    check(config)
+    check(config, reads_data=reads_data)
     return config
 
 

@@ -2,7 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field, Strict
+from pydantic import ConfigDict, Field, Strict
+
+FORBID_UNKNOWN = ConfigDict(extra="forbid")
+"""Of every section."""
 
 Bool = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1)]

@@ -16,11 +16,12 @@ from terrablate.config.parse import plain
 from terrablate.config.schema import Data
 from terrablate.data.open_source import open_source, pack_key, pack_spec, stamp
 from terrablate.data.source import Source, Split
+from terrablate.data.statistics import BandStatistics
 from terrablate.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Version of the pack format; a pack of another version is written anew."""
 
 
@@ -53,6 +54,11 @@ class Pack:
     def fingerprint(self) -> str:
         """sha256 over images, labels, ids, bands and classes of its splits."""
         return self.meta["fingerprint"]
+
+    @property
+    def statistics(self) -> BandStatistics:
+        """Of the train split."""
+        return BandStatistics(**self.meta["statistics"])
 
     @property
     def mean(self) -> npt.NDArray[np.float64]:

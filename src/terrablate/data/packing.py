@@ -20,6 +20,7 @@ from terrablate.config.schema import Data, TorchgeoData
 from terrablate.data.open_source import pack_spec
 from terrablate.data.pack import FORMAT
 from terrablate.data.source import Source, Split, SplitDataset
+from terrablate.data.statistics import Moments, percentiles
 from terrablate.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
             writer = _Writer(data.name, folder / f"{split}_images.npy")
             labels: list[int] = []
             ids: list[str] = []
-            moments = _Moments()
+            moments = Moments()
             for images, chunk_labels, chunk_ids in _chunks(dataset, data, problems, advance):
                 writer.append(images)
                 labels += chunk_labels
@@ -81,7 +82,8 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
             (folder / f"{split}_ids.json").write_text(json.dumps(ids), encoding="utf-8")
             meta["splits"][split] = {"count": len(labels), "dtype": writer.dtype.name, "shape": list(writer.shape)}
             if split == "train":
-                statistics = moments.result()
+                low, high = percentiles(np.load(folder / f"{split}_images.npy", mmap_mode="r"), (2, 98)).tolist()
+                statistics = moments.result() | {"p2": low, "p98": high}
     _raise(problems, data)
     if problems.unreadable:
         logger.warning("%d unreadable images are left out; the pack's meta.json lists them", len(problems.unreadable))
@@ -230,43 +232,6 @@ class _Writer:
         wider.replace(raw)
         self._file = raw.open("ab")
         self.dtype = dtype
-
-
-class _Moments:
-    """Per-band mean and standard deviation over chunks, merged as Chan et al. 1979 do; minimum and maximum."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean: Array | float = 0.0
-        self._squares: Array | float = 0.0
-        self._low: Array | None = None
-        self._high: Array | None = None
-
-    def add(self, images: Array) -> None:
-        """Take in images, N,C,H,W."""
-        axes = (0, 2, 3)
-        count = images.size // images.shape[1]
-        mean = images.mean(axis=axes, dtype=np.float64)
-        squares = images.var(axis=axes, dtype=np.float64) * count
-        low, high = images.min(axis=axes), images.max(axis=axes)
-        delta = mean - self._mean
-        total = self._count + count
-        self._mean = self._mean + delta * count / total
-        self._squares = self._squares + squares + delta**2 * self._count * count / total
-        self._count = total
-        self._low = low if self._low is None else np.minimum(self._low, low)
-        self._high = high if self._high is None else np.maximum(self._high, high)
-
-    def result(self) -> dict[str, list[float]]:
-        """Statistics per band, in the source's own numbers."""
-        assert self._low is not None
-        assert self._high is not None
-        return {
-            "mean": np.asarray(self._mean).tolist(),
-            "std": np.sqrt(np.asarray(self._squares) / self._count).tolist(),
-            "min": self._low.astype(float).tolist(),
-            "max": self._high.astype(float).tolist(),
-        }
 
 
 def _fingerprint(folder: Path, meta: dict[str, Any]) -> str:

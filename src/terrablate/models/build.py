@@ -1,21 +1,22 @@
-"""From the config to a network: build, surgery, weights. Each step checks that it did what it was asked."""
+"""From the config to a network: build, stem, initial weights, surgery. Each step checks that it did what was asked."""
 
-import logging
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from terrablate.config.schema import Config, LeNetModel, SmallCNNModel, TimmModel
+from terrablate.config.schema import BatchNorm, Config, Model, NativeNorm, TimmModel, TorchvisionModel
 from terrablate.errors import ConfigError
 from terrablate.models.dropout import apply_dropout
+from terrablate.models.initialise import initialise
+from terrablate.models.native import first_line, native_network, timm_network
 from terrablate.models.norm import apply_norm
+from terrablate.models.sizes import REFUSALS, near_sizes, require_whole_patches
+from terrablate.models.stem import apply_stem
 from terrablate.random_streams import stream_seed
 
-logger = logging.getLogger(__name__)
-
-type AnyModel = TimmModel | LeNetModel | SmallCNNModel
+__all__ = ["Built", "build", "first_line", "native_network", "timm_network"]
 
 
 @dataclass
@@ -26,80 +27,72 @@ class Built:
     native_keys: frozenset[str]
     """Names in the state dict before surgery: what published weights can be expected to fill."""
     surgery: dict[str, int] = field(default_factory=dict)
+    """How many layers each step changed: stem, init, norm, dropout."""
 
 
 def build(config: Config, in_channels: int, num_classes: int, image_size: int) -> Built:
     """Build the network of a run under its `init` random stream, without pretrained weights.
 
+    Under `torch.device("meta")` it has shapes and no values, and costs next to nothing.
+
+    Args:
+        config: the run.
+        in_channels: bands.
+        num_classes: classes.
+        image_size: side of the square images in pixels.
+
     Raises:
-        ConfigError: if the network cannot take such images, or a norm or dropout finds no place in it.
+        ConfigError: if the network cannot take such images or batches, or a stem, norm or dropout finds no place in it.
     """
+    model = config.model
     torch.manual_seed(stream_seed(config.seed, "init"))
-    network = native_network(config.model, in_channels, num_classes, image_size)
+    try:
+        network = native_network(model, in_channels, num_classes, image_size)
+    except ConfigError as error:
+        sentence = near_sizes(model, in_channels, num_classes, image_size).sentence(image_size)
+        if not sentence:  # it is not the size
+            raise
+        raise ConfigError(f"model={model.name}: {sentence}") from error
     keys = frozenset(network.state_dict())
-    surgery = {"norm": apply_norm(network, config.norm), "dropout": apply_dropout(network, config.dropout)}
-    _try(network, config, in_channels, num_classes, image_size)
+    surgery = {
+        "stem": apply_stem(network, model.stem) if isinstance(model, TimmModel | TorchvisionModel) else 0,
+        "init": initialise(network, config.weights),
+        "norm": apply_norm(network, config.norm),
+        "dropout": apply_dropout(network, config.dropout),
+    }
+    _try(network, model, in_channels, num_classes, image_size)
+    _check_batches_of_one(network, config)
     return Built(network, keys, surgery)
 
 
-def native_network(model: AnyModel, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
-    """The network as its authors have it, for this many bands and classes.
-
-    Raises:
-        ConfigError: if its arguments are wrong.
-    """
-    if isinstance(model, LeNetModel):
-        from terrablate.models.networks import LeNet
-
-        return LeNet(in_channels, num_classes, image_size, model.hidden)
-    if isinstance(model, SmallCNNModel):
-        from terrablate.models.networks import SmallCNN
-
-        return SmallCNN(in_channels, num_classes, model.width, model.norm_position)
-    return timm_network(model, in_chans=in_channels, num_classes=num_classes, image_size=image_size)
-
-
-def timm_network(model: TimmModel, *, image_size: int, tag: str | None = None, **options: Any) -> nn.Module:
-    """`timm.create_model`, told the image size where the network must know it.
-
-    Raises:
-        ConfigError: if timm refuses the arguments.
-    """
-    import timm
-    from timm.models import get_pretrained_cfg
-
-    cfg = get_pretrained_cfg(model.timm_name)
-    if cfg is not None and cfg.fixed_input_size and "img_size" not in model.kwargs:
-        options["img_size"] = image_size
-    name = model.timm_name if tag is None else f"{model.timm_name}.{tag}"
-    try:
-        network: nn.Module = timm.create_model(name, **{**options, **model.kwargs})
-    except (TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
-        given = ", ".join(f"{key}={value}" for key, value in model.kwargs.items()) or "no kwargs"
-        raise ConfigError(f"model.timm_name={name} with {given}: timm refuses it: {first_line(error)}") from error
-    return network
-
-
-def _try(network: nn.Module, config: Config, in_channels: int, num_classes: int, image_size: int) -> None:
-    """Pass two blank images through, so that images that are too small are told now and in one sentence."""
+def _try(network: nn.Module, model: Model, in_channels: int, num_classes: int, image_size: int) -> None:
+    """Pass two blank images through, so that images that do not suit the network are told now and in one sentence."""
     was_training = network.training
     network.eval()
     try:
+        require_whole_patches(network, image_size)
         with torch.no_grad():
             logits = network(torch.zeros(2, in_channels, image_size, image_size))
-    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
-        raise ConfigError(
-            f"model={config.model.name}: cannot take images of {in_channels} x {image_size} x {image_size};"
-            f" data.image_size sets another size ({first_line(error)})"
-        ) from error
+    except REFUSALS as error:
+        sentence = near_sizes(model, in_channels, num_classes, image_size).sentence(image_size) or (
+            f"cannot take images of {in_channels} x {image_size} x {image_size}; data.image_size sets another size"
+            f" ({first_line(error)})"
+        )
+        raise ConfigError(f"model={model.name}: {sentence}") from error
     finally:
         network.train(was_training)
     if tuple(logits.shape) != (2, num_classes):
+        raise ConfigError(f"model={model.name}: gives {tuple(logits.shape)} for two images, not (2, {num_classes})")
+
+
+def _check_batches_of_one(network: nn.Module, config: Config) -> None:
+    """Batch normalisation that trains needs two images; where it is frozen, one will do."""
+    frozen = isinstance(config.norm, NativeNorm | BatchNorm) and config.norm.frozen
+    if config.batch_size > 1 or frozen or config.finetune.rule in ("head", "frozen_features"):
+        return
+    found = sum(isinstance(layer, _BatchNorm) for layer in network.modules())
+    if found:
         raise ConfigError(
-            f"model={config.model.name}: gives {tuple(logits.shape)} for two images, not (2, {num_classes})"
+            f"batch_size=1: model={config.model.name} has {found} layers of batch normalisation, which cannot learn"
+            " from one image; use at least 2, or norm=none, group, layer or instance"
         )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,28 +1,25 @@
-"""Pretrained weights: read safely, fitted to the network by name, its first convolution by band name."""
+"""Pretrained weights into a network: by name, the first convolution by band, and a report of what became of them."""
 
-import hashlib
 import logging
-import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from terrablate.config.schema import FileWeights, ImagenetWeights, TimmModel
-from terrablate.errors import UserError, WeightsError
-from terrablate.models.build import Built, first_line, timm_network
-from terrablate.models.networks import classifiers
+from terrablate.config.schema.network import Stem
+from terrablate.errors import WeightsError
+from terrablate.models.band_names import RGB
+from terrablate.models.build import Built
+from terrablate.models.heads import classifiers
+from terrablate.models.stem_bands import adapt_stem, stem_name
+from terrablate.models.weight_files import State
 
 logger = logging.getLogger(__name__)
 
-type State = dict[str, torch.Tensor]
-
-RGB = ("red", "green", "blue")
 _PREFIXES = ("module.", "_orig_mod.", "network.", "model.", "backbone.", "encoder.")
-_NESTED = ("state_dict", "model_state_dict", "model")
+_RUNNING = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
 @dataclass
@@ -37,6 +34,12 @@ class LoadReport:
     """In the weights and not used."""
     initialised: list[str] = field(default_factory=list)
     """In the network and not in the weights."""
+    lost_statistics: list[str] = field(default_factory=list)
+    """Normalisation layers whose running statistics stand only in the weights, or only in the network."""
+    lost_affine: list[str] = field(default_factory=list)
+    """Normalisation layers whose scales and shifts find no place."""
+    trained_size: int | None = None
+    """Side in pixels of the images that the weights were trained on, where it is known."""
 
     def plain(self) -> dict[str, Any]:
         """As it stands in the record."""
@@ -51,81 +54,6 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def read_state(path: Path, sha256: str | None = None) -> State:
-    """Read a state dict or checkpoint, never running code from it.
-
-    Args:
-        path: a file of `torch.save`, or one of safetensors by its suffix.
-        sha256: the first characters of the expected digest.
-
-    Raises:
-        WeightsError: if there is no such file, its digest differs, it carries code, or it holds no tensors by name.
-    """
-    if not path.is_file():
-        raise WeightsError(f"weights: there is no file {path}")
-    if sha256 is not None and not (found := file_sha256(path)).startswith(sha256.lower()):
-        raise WeightsError(f"weights.sha256={sha256}: {path} has {found[: max(8, len(sha256))]}...")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"weights: {path} carries Python objects besides tensors, which could run code, and is not opened;"
-            " save its state_dict() alone"
-        ) from error
-    except Exception as error:  # a broken file fails in torch's reader in many ways
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise WeightsError(
-            f"weights: {path} cannot be read as weights; is it a whole file of torch.save or safetensors? ({reason})"
-        ) from error
-    return _state_of(content, path)
-
-
-def _state_of(content: Any, path: Path) -> State:
-    for name in _NESTED:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    if not isinstance(content, dict):
-        raise WeightsError(f"weights: {path} holds a {type(content).__name__}, not a state dict of named tensors")
-    state = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if not state:
-        raise WeightsError(f"weights: {path} is no state dict: it holds no named tensors")
-    return state
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def published_state(weights: ImagenetWeights, model: TimmModel, image_size: int) -> State:
-    """The weights that timm publishes for a network: downloaded and cached by timm, or from `weights.file`.
-
-    Raises:
-        WeightsError: if they cannot be downloaded or read.
-    """
-    options: dict[str, Any] = {}
-    if weights.file is not None:
-        if not weights.file.endswith(".npz"):  # which carries no code, and timm alone can read
-            read_state(Path(weights.file))  # older timm would run code that stands in the file
-        options["pretrained_cfg_overlay"] = {"file": weights.file}
-    try:
-        network = timm_network(model, image_size=image_size, tag=weights.tag, pretrained=True, **options)
-    except UserError:
-        raise
-    except Exception as error:  # the hub's client, torch and timm fail in many ways
-        where = weights.file or "the network; weights.file=... takes a file that is already on disk"
-        raise WeightsError(
-            f"weights=imagenet: cannot get the weights of {model.timm_name} from {where}: {first_line(error)}"
-        ) from error
-    return network.state_dict()
-
-
 def load_weights(
     built: Built,
     state: State,
@@ -133,94 +61,91 @@ def load_weights(
     origin: str,
     bands: Sequence[str],
     weight_bands: Sequence[str] | None,
+    stem: Stem,
     partial: bool,
+    keeps_head: bool,
+    trained_size: int | None = None,
 ) -> LoadReport:
     """Fill a network with weights, in place.
 
-    A first convolution for other bands is mapped by band name: a band that the weights know takes its filters, the
-    others start at zero, so that the network starts as it was trained and learns to use them. Dense layers for another
-    number of classes keep their initialisation. Names may carry the prefixes of usual wrappers.
+    The first convolution is fitted to other bands as `stem` says. The head stays as initialised unless it is asked for:
+    ten classes of one task are not ten of another. Names may carry the prefixes of usual wrappers. Running statistics
+    that only one side has, after another normalisation was put into the network, are reported with a warning and are no
+    error.
 
     Args:
         built: the network after surgery.
         state: tensors by name.
         origin: where they come from, for messages.
-        bands: names of the data's bands, in order; red, green, blue where they are those.
-        weight_bands: names of the bands that the weights expect, in order; None if unknown.
+        bands: canonical names of the data's bands, in order.
+        weight_bands: canonical names of the bands that the weights expect, in order; None if unknown.
+        stem: how the first convolution is fitted.
         partial: accept weights that do not fill the whole backbone.
+        keeps_head: load the head, too; the weights were trained on the same classes in the same order.
+        trained_size: side in pixels of the images that they were trained on, if known.
 
     Raises:
         WeightsError: if shapes differ, no band is shared, or less than the backbone is filled.
     """
-    network = built.network
-    own = network.state_dict()
-    state = _without_prefixes(state, own)
-    report = LoadReport(origin)
-    head = _head_names(network)
-    stem = stem_name(network)
+    own = built.network.state_dict()
+    state = without_prefixes(state, own)
+    report = LoadReport(origin, trained_size=trained_size)
+    head_prefixes = _head_prefixes(built.network)
+    head = {name for name in own if name.startswith(head_prefixes)}
+    first = stem_name(built.network)
+    if stem != "map" and first not in state:
+        raise WeightsError(f"weights.stem={stem}: {origin} and the network share no first convolution; use map")
     filled: State = {}
     wrong: list[str] = []
     for name, value in state.items():
         if name not in own:
             report.left_out.append(name)
-        elif (
-            name == stem
-            and weight_bands is not None
-            and (list(weight_bands) != list(bands) or value.shape != own[name].shape)
-        ):
-            filled[name] = _map_bands(value, own[name], bands, weight_bands, origin)
-            shared = [band for band in bands if band in weight_bands]
-            report.adapted[name] = f"mapped by band ({', '.join(shared)})"
+        elif name == first and _same_but_bands(value, own[name]):
+            fitted, how = adapt_stem(value, own[name], stem=stem, bands=bands, weight_bands=weight_bands, origin=origin)
+            if fitted is not None:
+                filled[name] = fitted
+            if how is not None:
+                report.adapted[name] = how
+        elif name == first and value.shape[0] == own[name].shape[0] and value.ndim == own[name].ndim:
+            _check_other_kernel(value, own[name], stem, origin, partial)
+            report.left_out.append(name)
+            report.adapted[name] = "left as initialised (its kernel has another size)"
+        elif name in head and not keeps_head:
+            report.left_out.append(name)
         elif value.shape == own[name].shape:
             filled[name] = value
-        elif name in head:
-            report.left_out.append(name)
-        elif name == stem and value.shape[1] != own[name].shape[1]:
-            raise WeightsError(
-                f"weights: {origin} expects {value.shape[1]} bands, the data have {len(bands)};"
-                " say which they are with weights.bands=[...]"
-            )
         else:
             wrong.append(f"{name} {_size(value)} instead of {_size(own[name])}")
     if wrong:
-        raise WeightsError(f"weights: {origin} does not fit the network: {_short(wrong)}")
+        size = f"; they were trained on images of {trained_size} pixels a side" if trained_size else ""
+        raise WeightsError(f"weights: {origin} does not fit the network: {_short(wrong)}{size}")
     report.loaded = len(filled)
-    report.initialised = sorted(set(own) - set(filled))
-    _check_complete(built, report, head, partial)
-    network.load_state_dict(filled, strict=False)
+    report.initialised = sorted(_without_counters(own) - set(filled))
+    _check_complete(built, report, head | set(report.adapted), partial)
+    _note_lost_normalisation(built, state, head_prefixes, report)
+    built.network.load_state_dict(filled, strict=False)
     logger.info("weights: %s", report.sentence())
     return report
 
 
-def canonical(bands: Sequence[str], rgb: Sequence[str] | None) -> list[str]:
-    """Band names with red, green and blue called so, whatever the sensor calls them."""
-    alias = dict(zip(rgb, RGB, strict=True)) if rgb else {}
-    return [alias.get(band, band) for band in bands]
+def file_bands(given: list[str] | None, bands: Sequence[str], state: State, network: nn.Module) -> list[str] | None:
+    """The bands that the weights of a file expect, as far as the config or the first convolution tells.
 
-
-def file_bands(weights: FileWeights, bands: Sequence[str], state: State, network: nn.Module) -> list[str] | None:
-    """The bands that the weights of a file expect, as far as the config or the first convolution tells."""
-    if weights.bands is not None:
-        return weights.bands
-    stem = _without_prefixes(state, network.state_dict()).get(stem_name(network) or "")
+    Args:
+        given: `weights.bands`.
+        bands: of the data.
+        state: of the file.
+        network: that it is for.
+    """
+    if given is not None:
+        return given
+    stem = without_prefixes(state, network.state_dict()).get(stem_name(network) or "")
     if stem is not None and stem.shape[1] == len(RGB):
         return list(RGB)
     return list(bands) if stem is not None and stem.shape[1] == len(bands) else None
 
 
-def _check_complete(built: Built, report: LoadReport, head: set[str], partial: bool) -> None:
-    backbone = set(built.network.state_dict()) & built.native_keys - head
-    backbone = {name for name in backbone if not name.endswith("num_batches_tracked")}
-    missing = sorted(backbone & set(report.initialised))
-    if report.loaded == 0 or (missing and not partial):
-        filled = len(backbone) - len(missing)
-        raise WeightsError(
-            f"weights: {report.origin} fills {filled} of the {len(backbone)} tensors of the backbone, not"
-            f" {_short(missing)}; are they of another network? weights.partial=true accepts a part"
-        )
-
-
-def _without_prefixes(state: State, own: State) -> State:
+def without_prefixes(state: State, own: State) -> State:
     """Strip prefixes of wrappers while that makes more names known."""
 
     def known(candidate: State) -> int:
@@ -238,40 +163,76 @@ def _without_prefixes(state: State, own: State) -> State:
         state = best
 
 
-def stem_name(network: nn.Module) -> str | None:
-    """Name of the weight of the first convolution: the one that sees the bands."""
-    return next((f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)), None)
+def _same_but_bands(value: torch.Tensor, like: torch.Tensor) -> bool:
+    return value.ndim == like.ndim and value.shape[0] == like.shape[0] and value.shape[2:] == like.shape[2:]
 
 
-def _head_names(network: nn.Module) -> set[str]:
+def _check_other_kernel(value: torch.Tensor, like: torch.Tensor, stem: Stem, origin: str, partial: bool) -> None:
+    if stem == "random" or (stem == "map" and partial):
+        return
+    theirs, ours = (_size(filters[0, 0]) for filters in (value, like))
+    raise WeightsError(
+        f"weights.stem={stem}: {origin} has a first convolution of {theirs} and the network one of {ours}; use"
+        " model.stem=native, or leave it as initialised with weights.stem=random (or map and weights.partial=true)"
+    )
+
+
+def _check_complete(built: Built, report: LoadReport, settled: set[str], partial: bool) -> None:
+    backbone = _without_counters(built.network.state_dict()) & built.native_keys - settled
+    missing = sorted(backbone & set(report.initialised))
+    if report.loaded == 0 or (missing and not partial):
+        filled = len(backbone) - len(missing)
+        raise WeightsError(
+            f"weights: {report.origin} fills {filled} of the {len(backbone)} tensors of the backbone, not"
+            f" {_short(missing)}; are they of another network? weights.partial=true accepts a part"
+        )
+
+
+def _note_lost_normalisation(built: Built, state: State, head: tuple[str, ...], report: LoadReport) -> None:
+    """Tell which layers lose statistics or affine parameters because their normalisation was exchanged."""
+    own = built.network.state_dict()
+    layers = {name for name, _ in built.network.named_modules() if name}
+    dropped = {
+        name
+        for name in state
+        if name not in own
+        and not name.startswith(head)
+        and (name in built.native_keys or _parent(_parent(name)) in layers)  # the latter: of a run with norm=batch
+    }
+    ended = {_parent(name) for name in dropped if name.endswith(_RUNNING)}
+    begun = {
+        _parent(name) for name in own if name.endswith(_RUNNING) and name not in built.native_keys and name not in state
+    }
+    report.lost_statistics = sorted(ended | begun)
+    report.lost_affine = sorted({_parent(name) for name in dropped & built.native_keys if not name.endswith(_RUNNING)})
+    for lost, what in (
+        (ended, "the running statistics of {} normalisation layers are lost"),
+        (begun, "{} normalisation layers start without running statistics of their own"),
+        (report.lost_affine, "the scales and shifts of {} normalisation layers are lost"),
+    ):
+        if lost:
+            told = what.format(len(lost))
+            logger.warning("weights: %s, because norm=... exchanged them; the pretrained features change", told)
+
+
+def _without_counters(state: State) -> set[str]:
+    """Names but for the counts of batches, which old weights lack and nothing needs."""
+    return {name for name in state if not name.endswith("num_batches_tracked")}
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _head_prefixes(network: nn.Module) -> tuple[str, ...]:
     heads = classifiers(network)
-    prefixes = [f"{name}." for name, layer in network.named_modules() if name and any(layer is head for head in heads)]
-    return {name for name in network.state_dict() if any(name.startswith(prefix) for prefix in prefixes)}
-
-
-def _map_bands(
-    value: torch.Tensor, like: torch.Tensor, bands: Sequence[str], weight_bands: Sequence[str], origin: str
-) -> torch.Tensor:
-    if value.shape[1] != len(weight_bands) or value.shape[0] != like.shape[0] or value.shape[2:] != like.shape[2:]:
-        raise WeightsError(
-            f"weights: {origin} has a first convolution {_size(value)}, which does not fit {_size(like)} with the bands"
-            f" {', '.join(weight_bands)}"
-        )
-    if not set(bands) & set(weight_bands):
-        raise WeightsError(
-            f"weights: {origin} was trained on the bands {', '.join(weight_bands)}, of which the data have none"
-            f" (they have {', '.join(bands)}); weights.bands=[...] says which bands a file expects"
-        )
-    mapped = torch.zeros_like(like)
-    for position, band in enumerate(bands):
-        if band in weight_bands:
-            mapped[:, position] = value[:, list(weight_bands).index(band)]
-    return mapped
+    return tuple(f"{name}." for name, layer in network.named_modules() if name and any(layer is it for it in heads))
 
 
 def _size(tensor: torch.Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
 
 
-def _short(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _short(names: Iterable[str], most: int = 4) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -1,6 +1,6 @@
 """The one LightningModule: any network as a classifier of chips."""
 
-from typing import Any
+from typing import Any, Self
 
 import lightning
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from terrablate.augment.pipeline import Augmentation
 from terrablate.config.schema import Config
 from terrablate.data.batches import Batch, EvalStream
+from terrablate.models.finetune import Finetuning
 from terrablate.random_streams import stream_seed
 from terrablate.training.inputs import Inputs
 from terrablate.training.optimization import make_optimizer, make_plateau_schedule, make_step_schedule
@@ -20,7 +21,7 @@ class Classifier(lightning.LightningModule):
     """Trains a network with cross-entropy on augmented batches; evaluates it without augmentation, in eval mode.
 
     Args:
-        network: N,C,H,W to logits N,K.
+        network: N,C,H,W to logits N,K; what `finetune` never trains is frozen in it.
         inputs: scale and standardisation.
         spread: C, deviation of each band of the train split, on the sensor's scale.
         config: of the run.
@@ -32,6 +33,7 @@ class Classifier(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.finetuning = Finetuning(network, config.finetune, config.norm)
         self.inputs = inputs
         self.config = config
         self.total_steps = total_steps
@@ -45,6 +47,21 @@ class Classifier(lightning.LightningModule):
     def forward(self, stored: torch.Tensor) -> torch.Tensor:
         """Images N,C,H,W as stored in a pack to logits N,K."""
         return self.network(self.inputs(stored))
+
+    def train(self, mode: bool = True) -> Self:
+        """Train or eval mode, except that what is frozen stays in eval mode, whoever asks."""
+        super().train(mode)
+        self.finetuning.hold()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze and thaw what this epoch wants."""
+        self.finetuning.begin_epoch(self.current_epoch, is_distributed=self.trainer.world_size > 1)
+        self.train()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Under DDP frozen stages have gradients, too."""
+        self.finetuning.drop_gradients()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Put dropout and augmentation at the place of their streams that belongs to this step."""
@@ -113,7 +130,7 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and schedules that follow the step; one that follows val NLL is stepped after evaluations."""
-        optimizer = make_optimizer(self.network, self.config.optim)
+        optimizer = make_optimizer(self.finetuning.rate_groups(), self.config.optim)
         self.plateau = make_plateau_schedule(optimizer, self.config.schedule)
         if self.plateau is not None and self._plateau_state is not None:
             self.plateau.load_state_dict(self._plateau_state)

@@ -1,7 +1,7 @@
 """What happens when an epoch ends, in one fixed order: evaluate, judge, log, save; resuming rests on it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -15,6 +15,21 @@ from terrablate.training.classifier import Classifier
 from terrablate.training.history import History
 from terrablate.training.loggers import CurveLogger
 from terrablate.training.record import Record, Row
+
+
+def columns(num_classes: int) -> list[str]:
+    """Names of what an evaluation adds to the row of its epoch."""
+    val = [f"{name}/val" for name in metrics.names(num_classes)]
+    return [*val, "nll/probe", "accuracy/probe", "gap/loss", "gap/accuracy"]
+
+
+def scores(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> dict[str, float | None]:
+    """What an evaluation adds to the row of its epoch, from logits N,K and labels N of `val` and `probe`."""
+    val = metrics.all_metrics(logits["val"], labels["val"])
+    probe = metrics.curves(logits["probe"], labels["probe"])
+    gaps = {"gap/loss": val["nll"] - probe["nll"], "gap/accuracy": probe["accuracy"] - val["accuracy"]}
+    found = {f"{name}/val": value for name, value in val.items()} | {f"{name}/probe": v for name, v in probe.items()}
+    return {**found, **gaps}
 
 
 class EpochEnd(Callback):
@@ -65,7 +80,7 @@ class EpochEnd(Callback):
         row: Row = {
             "epoch": epoch,
             "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups),  # the head's
             "objective/train": objective,
             **self._evaluate(pl_module, evaluated=last or epoch % self.config.eval_every == 0),
         }
@@ -89,23 +104,14 @@ class EpochEnd(Callback):
         self._save(trainer)
 
     def _evaluate(self, module: Classifier, *, evaluated: bool) -> dict[str, float | None]:
-        names = metrics.names(len(self.data.pack.classes))
-        row: dict[str, float | None] = {f"{name}/val": None for name in names}
-        row |= {"nll/probe": None, "accuracy/probe": None, "gap/loss": None, "gap/accuracy": None}
         if not evaluated:
-            return row
+            return dict.fromkeys(columns(len(self.data.pack.classes)))
         module.synchronise_buffers()
         logits = {
             name: module.collect_logits(self.data.eval_stream(name), len(self._labels[name])) for name in self._labels
         }
-        val = metrics.all_metrics(logits["val"], self._labels["val"].to(module.device))
-        probe = metrics.curves(logits["probe"], self._labels["probe"].to(module.device))
         self.history.last_logits = logits["val"].cpu()
-        row |= {f"{name}/val": value for name, value in val.items()}
-        row |= {f"{name}/probe": value for name, value in probe.items()}
-        row["gap/loss"] = val["nll"] - probe["nll"]
-        row["gap/accuracy"] = probe["accuracy"] - val["accuracy"]
-        return row
+        return scores(logits, {name: labels.to(module.device) for name, labels in self._labels.items()})
 
     def _keep_best(self, module: Classifier, epoch: int) -> None:
         state = {name: value.detach().clone() for name, value in module.state_dict().items()}

@@ -18,9 +18,17 @@ type Picture = npt.NDArray[np.float32]
 
 
 def draw_curves(
-    file: IO[bytes], title: str, evaluations: Sequence[Evaluation], diagnosis: Diagnosis, note: str = ""
+    file: IO[bytes],
+    title: str,
+    evaluations: Sequence[Evaluation],
+    diagnosis: Diagnosis,
+    note: str = "",
+    floor: float | None = None,
 ) -> None:
-    """Val and probe NLL and accuracy against the epoch, gap shaded, best epoch and onset marked, as a PNG."""
+    """Val and probe NLL and accuracy against the epoch, as a PNG.
+
+    The gap is shaded; best epoch, onset and the accuracy of the classical floor are marked.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -31,6 +39,8 @@ def draw_curves(
     loss.set(xlabel="epoch", ylabel="NLL (nats)", title="loss")
     _pair(accuracy, epochs, [each.accuracy_val for each in evaluations], [each.accuracy_probe for each in evaluations])
     accuracy.set(xlabel="epoch", ylabel="accuracy", title="accuracy", ylim=(0, 1.02))
+    if floor is not None:
+        accuracy.axhline(floor, color="0.15", linestyle="-.", linewidth=1.2, label="classical floor")
     for axes in (loss, accuracy):
         if diagnosis.best_epoch is not None:
             axes.axvline(diagnosis.best_epoch, color="0.45", linestyle=":", linewidth=1.2, label="best epoch")
@@ -38,7 +48,7 @@ def draw_curves(
             axes.axvspan(diagnosis.onset_epoch, epochs[-1], color="0.5", alpha=0.10, linewidth=0, label="after onset")
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles, names = loss.get_legend_handles_labels()
+    handles, names = accuracy.get_legend_handles_labels()  # has all that the loss has, and the floor
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     figure.suptitle("\n".join([title, *_wrap(diagnosis.sentence), *([note] if note else [])]), fontsize=10)
     figure.savefig(file, format="png", dpi=130)

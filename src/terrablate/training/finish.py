@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from terrablate.config.schema import Config
+from terrablate.config.schema import Config, FrozenFeatures
 from terrablate.data.module import ChipDataModule
 from terrablate.errors import UserError
 from terrablate.random_streams import numpy_stream, stream_seed
 from terrablate.training import figures, metrics
 from terrablate.training.classifier import Classifier
+from terrablate.training.floor import beats, best_accuracy, classical_floor
+from terrablate.training.frozen_features import random_state
 from terrablate.training.hardware import peak_memory_bytes
 from terrablate.training.history import History
 from terrablate.training.overfitting import Diagnosis, MonitorSettings, diagnose
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 _WORST = 16
 _SHEET_ROWS, _SHEET_VIEWS = 6, 7
 _LEVEL_GROUPS = (
-    "data", "model", "norm", "dropout", "aug", "weights", "optim", "schedule", "stop", "trainer", "logger",
+    "data", "model", "norm", "dropout", "aug", "weights", "finetune", "optim", "schedule", "stop", "trainer", "logger",
 )  # fmt: skip
 
 
@@ -38,14 +40,25 @@ def finish(
     history: History,
     total_epochs: int,
     provenance: Mapping[str, Any],
-    weights_report: Mapping[str, Any] | None,
+    start: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write the rest of the record and return `result.json`'s content.
+
+    Args:
+        record: of the run.
+        config: of the run.
+        data: of the run.
+        module: as trained.
+        history: all epochs.
+        total_epochs: of the budget.
+        provenance: where the run comes from.
+        start: what it started from, for the record: `weights` and `normalization`.
 
     Raises:
         OSError: if the disk fails; the run then stays unfinished and can be finished later.
     """
-    diagnosis = diagnose(history.evaluations(), chance_nll(data), monitor_settings(config))
+    at_once = isinstance(config.finetune, FrozenFeatures)
+    diagnosis = diagnose(history.evaluations(), chance_nll(data), monitor_settings(config), at_once=at_once)
     best = _best(record)
     labels = data.images("val").labels
     logits = {"best": best["val_logits"] if best else None, "last": history.last_logits}
@@ -53,7 +66,11 @@ def finish(
     _write_predictions(record, data, logits)
     note = "synthetic data, not real" if config.data.source == "synthetic" else ""
     evaluations = history.evaluations()
-    record.write("curves.png", lambda file: figures.draw_curves(file, record.folder.name, evaluations, diagnosis, note))
+    floor = classical_floor(data, threads=torch.get_num_threads())
+    record.write(
+        "curves.png",
+        lambda file: figures.draw_curves(file, record.folder.name, evaluations, diagnosis, note, best_accuracy(floor)),
+    )
     module.cpu()
     _draw_augmentations(record, config, data, module)
     _write_worst(record, config, data, logits[which])
@@ -77,16 +94,20 @@ def finish(
         "accuracy_by_class": details.accuracy_by_class if details else None,
         "confusion": details.confusion if details else None,
         "overfitting": _overfitting(diagnosis),
-        "weights": weights_report,
+        **start,
+        "floor": floor,
+        "finetune": _finetune(module, config, history.epochs),
         "cost": {
             "seconds": history.seconds,
             "images_per_second": _mean([row["images_per_second"] for row in history.rows]),
             "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+            "trainable_parameters": module.finetuning.trainable_parameters(history.epochs - 1),
             "peak_memory_bytes": peak_memory_bytes(provenance["hardware"]["accelerator"]),
         },
         "provenance": dict(provenance),
     }
     result["deployed"] = {"which": which, **result[which]} if result[which] else None
+    result["beats_floor"] = beats(floor, result["deployed"])
     _slim_checkpoint(record, config)
     record.write_json("result.json", result)
     return result
@@ -134,6 +155,14 @@ def _scores(row: Row | None) -> dict[str, Any] | None:
         return None
     left_out = {"step", "lr", "seconds", "images_per_second"}
     return {name: value for name, value in row.items() if name not in left_out}
+
+
+def _finetune(module: Classifier, config: Config, epochs: int) -> dict[str, Any]:
+    """Which stages the network has and when they began to train; for frozen features what it takes to fit anew."""
+    found: dict[str, Any] = {"stages": module.finetuning.report(epochs)}
+    if isinstance(config.finetune, FrozenFeatures):
+        found |= {"classifier": config.finetune.classifier, "random_state": random_state(config.seed)}
+    return found
 
 
 def _overfitting(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from terrablate.config.identity import Hardware
-from terrablate.config.schema import Config, Trainer
+from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
 from terrablate.errors import ConfigError
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -35,6 +35,19 @@ def resolve(trainer: Trainer) -> Hardware:
     return Hardware(
         accelerator, devices, trainer.precision, trainer.threads or _cores() // _local(devices, accelerator)
     )
+
+
+def check_sync(norm: Norm, hardware: Hardware) -> None:
+    """Refuse synchronised batch normalisation where torch cannot do it.
+
+    Raises:
+        ConfigError: if it is asked for and there is one device only, or the CPU.
+    """
+    if not (isinstance(norm, NativeNorm | BatchNorm) and norm.sync):
+        return
+    if hardware.world_size < 2 or hardware.accelerator == "cpu":
+        found = "the CPU" if hardware.accelerator == "cpu" else "one GPU"
+        raise ConfigError(f"norm.sync=true: needs several GPUs, and the run would use {found}; leave it at false")
 
 
 def _local(devices: int, accelerator: str) -> int:

@@ -12,23 +12,23 @@ class Inputs(nn.Module):
     Args:
         scale: value = (stored + offset) / scale, reflectance or bytes / 255; not clipped, reflectance may exceed 1.
         offset: added before scaling.
-        mean: per band, in stored numbers; None for no standardisation.
-        std: per band, in stored numbers; a band that never varies keeps its scale.
+        center: per band, in stored numbers: becomes 0. None for no standardisation.
+        spread: per band, in stored numbers: becomes 1; a band whose spread is 0 keeps its scale.
     """
 
     def __init__(
-        self, scale: float, offset: float, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+        self, scale: float, offset: float, center: Sequence[float] | None = None, spread: Sequence[float] | None = None
     ) -> None:
         super().__init__()
         self.scale_by = scale
         self.offset = offset
-        self.standardises = mean is not None and std is not None
-        if mean is not None and std is not None:
-            center = (torch.tensor(mean, dtype=torch.float64) + offset) / scale
-            spread = torch.tensor(std, dtype=torch.float64) / scale
-            spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-            self.register_buffer("center", center.float().view(-1, 1, 1))
-            self.register_buffer("spread", spread.float().view(-1, 1, 1))
+        self.standardises = center is not None and spread is not None
+        if center is not None and spread is not None:
+            middle = (torch.tensor(center, dtype=torch.float64) + offset) / scale
+            width = torch.tensor(spread, dtype=torch.float64) / scale
+            width = torch.where(width > 0, width, torch.ones_like(width))
+            self.register_buffer("center", middle.float().view(-1, 1, 1))
+            self.register_buffer("spread", width.float().view(-1, 1, 1))
 
     def scale(self, stored: torch.Tensor) -> torch.Tensor:
         """N,C,H,W of any stored dtype to float32 on the sensor's physical scale."""
@@ -38,7 +38,7 @@ class Inputs(nn.Module):
         return values / self.scale_by
 
     def standardise(self, values: torch.Tensor) -> torch.Tensor:
-        """Scaled N,C,H,W to zero mean and unit deviation per band, by the train split's statistics."""
+        """Scaled N,C,H,W to (values - center) / spread, per band."""
         if not self.standardises:
             return values
         return (values - self.get_buffer("center")) / self.get_buffer("spread")

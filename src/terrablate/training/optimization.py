@@ -1,21 +1,26 @@
 """Optimizers and learning-rate schedules from the config."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from terrablate.config.schema import SGD, AdamW, ConstantSchedule, CosineSchedule, PlateauSchedule
+from terrablate.models.finetune import RateGroup
 
 
-def make_optimizer(network: nn.Module, optim: AdamW | SGD) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters; weight decay spares biases and norms (all of one dimension)."""
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+def make_optimizer(rates: Sequence[RateGroup], optim: AdamW | SGD) -> torch.optim.Optimizer:
+    """The optimizer over parameters that share rates; weight decay spares biases and norms (all of one dimension)."""
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": optim.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "name": f"{group.name}: {kind}",
+            "params": [parameter for parameter in group.parameters if (parameter.ndim > 1) == decays],
+            "lr": optim.lr * group.rate,
+            "weight_decay": optim.weight_decay if decays else 0.0,
+        }
+        for group in rates
+        for kind, decays in (("weights", True), ("biases and norms", False))
     ]
     groups = [group for group in groups if group["params"]]
     if isinstance(optim, AdamW):
@@ -44,6 +49,7 @@ def make_plateau_schedule(
             patience=schedule.patience,
             threshold=schedule.threshold,
             threshold_mode="abs",
+            eps=0.0,  # by default reductions below 1e-8 are left out, which the first stages' rates may need
         )
     return None
 

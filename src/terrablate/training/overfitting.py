@@ -36,6 +36,7 @@ limit = underfit_fraction * chance NLL; "open" = end of v - end of p > tol(v)):
   8. plateau    the gap is open, and end of v > limit or the gap > limit / 2: the training data are learnt, and that
                 does not carry over
   9. fits       the rest: v has settled, the probe is learnt
+A classifier that is fitted at once, not by epochs, has no trend and no onset: of it rules 1, 6, 8 and 9 ask.
 """
 
 import math
@@ -142,11 +143,16 @@ def would_stop_at(values: Sequence[float], patience: int, min_delta: float, mode
 
 
 def diagnose(
-    evaluations: Sequence[Evaluation], chance_nll: float, settings: MonitorSettings = MonitorSettings()
+    evaluations: Sequence[Evaluation],
+    chance_nll: float,
+    settings: MonitorSettings = MonitorSettings(),
+    *,
+    at_once: bool = False,
 ) -> Diagnosis:
     """Diagnose one run by the rules in the module docstring.
 
     `chance_nll` is the entropy of the class frequencies in nats: the NLL of a model that ignores the image.
+    `at_once` says that the one evaluation is of a classifier that was fitted as a whole, so that its end is the end.
     Raises ValueError for no evaluations, epochs that do not rise, or a chance NLL that is not positive and finite.
     """
     if not evaluations:
@@ -164,7 +170,7 @@ def diagnose(
     else:
         curves = _Curves(evaluations, best, chance_nll, settings)
         onset = evaluations[best] if curves.overfits() else None
-        verdict, sentence = curves.verdict()
+        verdict, sentence = curves.verdict_at_once() if at_once else curves.verdict()
     at_best = evaluations[best] if best is not None else None
     last, tail = evaluations[-1], [evaluation.nll_val for evaluation in evaluations[-settings.window :]]
     return Diagnosis(
@@ -267,6 +273,23 @@ class _Curves:
             f"fits: val NLL settled at {self.end_val:.2f} and probe NLL at {self.end_probe:.2f} (gap {gap:.2f}, "
             f"chance NLL {self.chance:.2f}); {at_best}"
         )
+
+    def verdict_at_once(self) -> tuple[Verdict, str]:
+        """The verdict of the last evaluation by itself, and its sentence."""
+        val, probe, chance = self.val[-1], self.probe[-1], f"chance NLL {self.chance:.2f}"
+        gap = val - probe
+        if probe > self.limit:
+            return "underfits", (
+                f"underfits: probe NLL is {probe:.2f}, above {self.limit:.2f} "
+                f"({self.settings.underfit_fraction:.0%} of the {chance}): the training data are not learnt; "
+                "try other features or another classifier"
+            )
+        if gap > self.tolerance_val and (val > self.limit or gap > self.limit / 2):
+            return "plateau", (
+                f"plateau: val NLL is {val:.2f} ({chance}) while probe NLL is {probe:.2f}: what is learnt does not "
+                f"carry over to val (gap {gap:.2f})"
+            )
+        return "fits", f"fits: val NLL is {val:.2f} and probe NLL {probe:.2f} (gap {gap:.2f}, {chance})"
 
     def _since_best(self, values: Sequence[float]) -> float:
         after = self._after_best(values)

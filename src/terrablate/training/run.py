@@ -14,18 +14,21 @@ import yaml
 
 from terrablate.config.identity import Hardware, code_identity, identity, run_id
 from terrablate.config.parse import plain
-from terrablate.config.schema import Config
+from terrablate.config.schema import BatchNorm, Config, FrozenFeatures, NativeNorm
 from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import ensure_pack
 from terrablate.errors import UserError
 from terrablate.models.build import build, first_line
+from terrablate.models.norm import synchronise
 from terrablate.training import hardware as devices
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
 from terrablate.training.finish import failure, finish
+from terrablate.training.frozen_features import fit_frozen_features
 from terrablate.training.history import History
 from terrablate.training.inputs import Inputs
 from terrablate.training.loggers import CurveLogger, make_loggers
+from terrablate.training.normalization import choose_normalization
 from terrablate.training.pretrained import PreparedWeights, prepare_weights
 from terrablate.training.record import Record
 from terrablate.training.terminal import ProgressDisplay, show_summary
@@ -47,7 +50,9 @@ class Job:
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of the budget; one of steps is rounded up, its last epoch cut short."""
+        """Epochs of the budget; one of steps is rounded up, its last epoch cut short. Frozen features take one pass."""
+        if isinstance(self.config.finetune, FrozenFeatures):
+            return 1
         if self.config.steps is not None:
             epochs = -(-self.config.steps // self.data.steps_per_epoch)
         else:
@@ -101,10 +106,11 @@ def run(config: Config) -> Record:
 def prepare(config: Config) -> Job:
     """Everything that identifies a run: device, data, weights."""
     hardware = devices.resolve(config.trainer)
+    devices.check_sync(config.norm, hardware)
     devices.prepare(hardware)
     data = ChipDataModule(config, ensure_pack(config.data, Path(config.packs_dir)), hardware.world_size)
     size = data.pack.image_size
-    weights = prepare_weights(config, data.pack.bands, size)
+    weights = prepare_weights(config, data.pack.bands, data.pack.classes, size)
     digest = identity(config, data.pack.fingerprint, weights.digest if weights else None, hardware)
     folder = Path(config.runs_dir) / run_id(config, digest)
     return Job(config, hardware, data, weights, digest, code_identity(), Record(folder))
@@ -176,28 +182,29 @@ def _resumed_history(job: Job) -> History:
     return history
 
 
-def _fit(
-    job: Job, loggers: list[CurveLogger], history: History | None = None
-) -> tuple[Classifier, dict[str, Any] | None]:
+def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -> tuple[Classifier, dict[str, Any]]:
     """Build and train; skips the training of a run that had ended before it was cut off."""
     history = history if history is not None else History()
     config, data = job.config, job.data
     pack = data.pack
     built = build(config, len(pack.bands), len(pack.classes), pack.image_size)
-    report = job.weights.load(built) if job.weights else None
-    standardise = config.data.normalize == "dataset"
-    inputs = Inputs(
-        config.data.scale,
-        config.data.offset,
-        pack.mean.tolist() if standardise else None,
-        pack.std.tolist() if standardise else None,
-    )
+    loaded = job.weights.load(built) if job.weights else None
+    expected = loaded.statistics if loaded else None
+    normalization = choose_normalization(config.data, pack.bands, pack.statistics, expected)
+    report = {"weights": loaded.report if loaded else None, "normalization": normalization.plain()}
+    if isinstance(config.norm, NativeNorm | BatchNorm) and config.norm.sync:
+        synchronise(built.network)
+    inputs = Inputs(config.data.scale, config.data.offset, normalization.center, normalization.spread)
     spread = torch.tensor(pack.std / config.data.scale, dtype=torch.float32)
     module = Classifier(built.network, inputs, spread, config, job.total_steps)
     if history.ended(config, job.total_epochs):
         checkpoint = torch.load(job.record.last_checkpoint, map_location="cpu", weights_only=True)
         module.load_state_dict(checkpoint["state_dict"])
         return module, report
+    if isinstance(config.finetune, FrozenFeatures):
+        fit_frozen_features(module, data, job.record, history, loggers, job.hardware)
+        return module, report
+    module.finetuning.warn_of_budget(job.total_epochs)
     images = min(len(data.train_indices), config.batch_size * data.steps_per_epoch)
     trainer = lightning.Trainer(
         **devices.trainer_options(config, job.hardware),

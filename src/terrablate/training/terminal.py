@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from terrablate.data.batches import Batch
+from terrablate.training.floor import sentence
 from terrablate.training.history import History
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -145,7 +146,10 @@ def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool =
         lines.append(f"deployed      {deployed['which']}, epoch {deployed['epoch']}: {_scores(deployed)}")
     if overfitting["gap_loss"] is not None:
         lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, accuracy {overfitting['gap_accuracy']:+.3f}")
-    lines += [f"verdict       {overfitting['sentence']}", f"record        {folder}"]
+    lines.append(f"verdict       {overfitting['sentence']}")
+    if result.get("beats_floor") is False:  # no such key in records of older versions
+        lines.append(f"floor         {sentence(result['floor'])}: the network does not beat it")
+    lines.append(f"record        {folder}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

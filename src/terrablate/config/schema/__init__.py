@@ -1,0 +1,99 @@
+"""The typed schema of a composed config: one dataclass a group, or one a kind of choice where the keys differ.
+
+Values live in `conf/`. A field has a default here only where it is neutral: a key that stands at its neutral default
+is left out of the identity of a run, so that adding such a key later leaves older runs valid.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Seed
+from terrablate.config.schema.augment import Aug, Color, Flip, Operation
+from terrablate.config.schema.data import Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.config.schema.network import (
+    AlexNetModel,
+    BatchNorm,
+    CifarResNetModel,
+    DiscriminativeFinetune,
+    Dropout,
+    FileWeights,
+    Finetune,
+    FrozenFeatures,
+    FullFinetune,
+    GradualFinetune,
+    GroupNorm,
+    HeadFinetune,
+    ImagenetWeights,
+    InstanceNorm,
+    LayerNorm,
+    LeNetModel,
+    LocalCNNModel,
+    MLPModel,
+    Model,
+    NativeNorm,
+    NoNorm,
+    Norm,
+    RunWeights,
+    Sat6CNNModel,
+    ScratchWeights,
+    SmallCNNModel,
+    Stem,
+    TimmModel,
+    TorchgeoWeights,
+    TorchvisionModel,
+    Weights,
+)
+from terrablate.config.schema.training import (
+    SGD,
+    AdamW,
+    ConstantSchedule,
+    CosineSchedule,
+    EarlyStop,
+    FittedStop,
+    Logger,
+    Monitor,
+    NoStop,
+    PlateauSchedule,
+    Trainer,
+)
+
+__all__ = [
+    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "CifarResNetModel", "Color", "Config", "ConstantSchedule",
+    "CosineSchedule", "Data", "DiscriminativeFinetune", "Dropout", "EarlyStop", "FileWeights", "Finetune",
+    "FittedStop", "Flip", "FolderData", "FrozenFeatures", "FullFinetune", "GradualFinetune", "GroupNorm",
+    "HeadFinetune", "ImagenetWeights", "InstanceNorm", "LayerNorm", "LeNetModel", "LocalCNNModel", "Logger",
+    "MLPModel", "Model", "Monitor", "NativeNorm", "NoNorm", "NoStop", "Norm", "Operation", "PlateauSchedule",
+    "RunWeights", "Sat6CNNModel", "ScratchWeights", "SmallCNNModel", "Stem", "SyntheticData", "TimmModel",
+    "TorchgeoData", "TorchgeoWeights", "TorchvisionModel", "Trainer", "Weights",
+]  # fmt: skip
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class Config:
+    """One run."""
+
+    data: Annotated[SyntheticData | TorchgeoData | FolderData, Field(discriminator="source")]
+    model: Model
+    norm: Norm
+    dropout: Dropout
+    aug: Aug
+    weights: Weights
+    finetune: Finetune
+    optim: Annotated[AdamW | SGD, Field(discriminator="optimizer")]
+    schedule: Annotated[ConstantSchedule | CosineSchedule | PlateauSchedule, Field(discriminator="schedule")]
+    stop: Annotated[NoStop | EarlyStop | FittedStop, Field(discriminator="rule")]
+    trainer: Trainer
+    logger: Logger
+    monitor: Monitor
+    seed: Seed
+    epochs: Count
+    steps: Count | None = None
+    batch_size: Count
+    eval_every: Count
+    runs_dir: str
+    packs_dir: str
+    force: Bool = False
+    code: Literal["same", "any"] = "same"
+    keep_optimizer: Bool = False

@@ -1,0 +1,89 @@
+"""Optimizers from the config, over parameter groups that the caller has built."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from terrablate.config.schema.training import SAM as SAMSection  # noqa: N811 - the class of this name is the optimizer
+from terrablate.config.schema.training import SGD, Adam, AdamW, AnyOptim, RMSprop, SAMAdamW, TimmOptim
+from terrablate.errors import ConfigError
+from terrablate.models.build import first_line
+from terrablate.training.sam import SAM
+
+
+def create_optimizer(
+    param_groups: Iterable[dict[str, Any]],
+    optim: AnyOptim,
+    *,
+    second_pass: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> torch.optim.Optimizer:
+    """The optimizer that a config asks for.
+
+    Args:
+        param_groups: parameters with their `weight_decay` and, where it differs from `optim.lr`, their `lr`.
+        optim: the section of the config.
+        second_pass: for `sam`: makes the context of its second pass; see `terrablate.training.sam.SAM`.
+
+    Raises:
+        ConfigError: if timm refuses the arguments in `optim.kwargs`.
+    """
+    groups = list(param_groups)
+    common: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+    match optim:
+        case SGD():
+            return torch.optim.SGD(groups, momentum=optim.momentum, nesterov=optim.nesterov, **common)
+        case Adam():
+            return torch.optim.Adam(groups, betas=_betas(optim), eps=optim.eps, **common)
+        case AdamW():
+            return torch.optim.AdamW(groups, betas=_betas(optim), eps=optim.eps, **common)
+        case RMSprop():
+            return torch.optim.RMSprop(groups, alpha=optim.alpha, eps=optim.eps, momentum=optim.momentum, **common)
+        case SAMSection():
+            base = torch.optim.SGD(groups, momentum=optim.momentum, nesterov=optim.nesterov, **common)
+            return SAM(base, optim.rho, adaptive=optim.adaptive, second_pass=second_pass)
+        case SAMAdamW():
+            decoupled = torch.optim.AdamW(groups, betas=_betas(optim), eps=optim.eps, **common)
+            return SAM(decoupled, optim.rho, adaptive=optim.adaptive, second_pass=second_pass)
+        case TimmOptim():
+            return _timm_optimizer(groups, optim)
+
+
+def weight_decay_of(parameter: nn.Parameter, optim: AnyOptim) -> float:
+    """The weight decay of a parameter: none for biases and norms (one dimension), unless `optim.weight_decay_all`."""
+    return optim.weight_decay if parameter.ndim > 1 or optim.weight_decay_all else 0.0
+
+
+def accumulated_images(step: int, accumulate: int, *, steps: int, batch_size: int, last: int) -> int:
+    """Images that the optimizer step averages over to which a batch belongs; the last of an epoch may have fewer.
+
+    Args:
+        step: of the batch, from 0.
+        accumulate: batches an optimizer step.
+        steps: batches of the epoch.
+        batch_size: images of each batch but the last of the epoch, over all devices.
+        last: images of that.
+    """
+    first = step // accumulate * accumulate
+    end = min(first + accumulate, steps)
+    return (end - first) * batch_size - (batch_size - last if end == steps else 0)
+
+
+def _betas(optim: Adam | AdamW | SAMAdamW) -> tuple[float, float]:
+    first, second = optim.betas
+    return first, second
+
+
+def _timm_optimizer(groups: list[dict[str, Any]], optim: TimmOptim) -> torch.optim.Optimizer:
+    from timm.optim import create_optimizer_v2
+
+    kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in optim.kwargs.items()}
+    try:
+        return create_optimizer_v2(groups, optim.timm_name, lr=optim.lr, weight_decay=optim.weight_decay, **kwargs)
+    except (TypeError, ValueError, AssertionError, IndexError) as error:  # what the optimizers check their arguments by
+        given = ", ".join(f"{key}={value}" for key, value in optim.kwargs.items()) or "no kwargs"
+        raise ConfigError(
+            f"optim.timm_name={optim.timm_name} with {given}: timm refuses it: {first_line(error)}"
+        ) from error
