@@ -13,6 +13,7 @@ USAGE = (
     "[group=choice ...] [key=value ...]           the network of a run, as train.py builds it",
     "model=vgg16 input=[3,224,224] classes=1000   at a size of your own; format=json or csv for programs",
     "networks=true                                all networks, as a Markdown table",
+    "choices=true                                 all groups and choices, as a Markdown table",
 )
 
 
@@ -23,7 +24,11 @@ def describe(composed: "DictConfig") -> None:
 
     settings, run = split(composed)
     config = parse(run, reads_data=False)
-    if settings.networks:
+    if settings.choices:
+        from terrablate.describe.choices_table import choices_table
+
+        text = choices_table()
+    elif settings.networks:
         from terrablate.describe.networks import networks_table
 
         text = networks_table(run, settings.format)

@@ -27,7 +27,10 @@ def packed(folder: Path, train: Labels, val: Labels, classes: int = 2, shown: La
         np.save(folder / f"{split}_labels.npy", np.asarray(labels, dtype=np.int64))
     meta = {"classes": [f"class{label}" for label in range(classes)], "fingerprint": "f"}
     return SimpleNamespace(
-        pack=Pack(folder, meta), train_indices=np.arange(len(train)), val_indices=np.arange(len(val))
+        pack=Pack(folder, meta),
+        given_labels=np.asarray(train, dtype=np.int64),
+        train_indices=np.arange(len(train)),
+        val_indices=np.arange(len(val)),
     )
 
 

@@ -8,22 +8,21 @@ from omegaconf import DictConfig
 
 from terrablate.config import choices, parse
 from terrablate.config.messages import of_hydra
+from terrablate.describe.choices_table import choices_table
 from terrablate.errors import ConfigError
 
 README = (choices.PROJECT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_names_every_choice_of_every_group() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+) \|", README, re.MULTILINE)
-    table = {group: re.findall(r"`(\w+)`", names) for group, names in rows}
-    present = {group: [choice.name for choice in choices.choices(group)] for group in choices.groups()}
-    assert {group: sorted(names) for group, names in table.items()} == present
+def test_the_table_of_choices_is_current() -> None:
+    found = re.search(r"<!-- choices -->\n(.*)\n<!-- /choices -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1].strip() == choices_table()
 
 
-def test_the_table_names_the_default_first() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)`", README, re.MULTILINE)
-    defaults = choices.default_choices()
-    assert {group: name for group, name in rows if group in defaults} == defaults
+def test_the_table_names_every_group_and_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+|\[\])` \|", README.split("<details>")[0], re.MULTILINE)
+    assert {group: name for group, name in rows if group in choices.groups()} == choices.default_choices()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,18 @@ import pytest
 import yaml
 
 from terrablate.config import Config
-from terrablate.config.choices import CONF, Choice, all_choices, choices, default_choices, groups, help_text, keys
+from terrablate.config.choices import (
+    CONF,
+    NONE_CHOSEN,
+    Choice,
+    all_choices,
+    choices,
+    default_choices,
+    groups,
+    help_text,
+    keys,
+    takes_several,
+)
 from terrablate.config.resolvers import cache_folder
 
 TORCHGEO = [choice for choice in choices("data") if "source: torchgeo" in choice.path.read_text(encoding="utf-8")]
@@ -17,14 +28,19 @@ def test_every_group_has_a_default_that_exists() -> None:
     defaults = default_choices()
     assert set(defaults) == set(groups())
     for group, name in defaults.items():
-        assert name in [choice.name for choice in choices(group)]
+        assert name in [NONE_CHOSEN if takes_several(group) else choice.name for choice in choices(group)]
+    assert [group for group in groups() if takes_several(group)] == ["regularize"]
 
 
 @pytest.mark.parametrize("choice", all_choices(), ids=lambda choice: f"{choice.group}={choice.name}")
 def test_every_choice_opens_with_a_card_and_names_itself(choice: Choice) -> None:
     assert choice.path.read_text(encoding="utf-8").startswith("# ")
     assert choice.card.endswith((".", "...")) or "=" in choice.card
-    assert yaml.safe_load(choice.path.read_text(encoding="utf-8"))["name"] == choice.name
+    content = yaml.safe_load(choice.path.read_text(encoding="utf-8"))
+    if takes_several(choice.group):  # each under its own key, so that several compose
+        assert list(content) == [choice.name]
+    else:
+        assert content["name"] == choice.name
 
 
 def test_help_names_every_group_choice_and_setting() -> None:
@@ -35,11 +51,13 @@ def test_help_names_every_group_choice_and_setting() -> None:
     for setting in ("seed", "epochs", "steps", "batch_size", "runs_dir", "packs_dir", "force", "monitor"):
         assert f"\n  {setting}:" in text
     assert "* synthetic" in text
+    assert "\n  regularize: any of them, such as regularize=[a,b]; default []\n    adversarial " in text
     assert "_common" not in text
 
 
 def test_keys_of_a_choice_include_the_shared_ones() -> None:
     assert {"train", "size", "image_size", "split_seed"} <= set(keys("data", "synthetic"))
+    assert keys("regularize", "l2_sp") == ["head_weight", "weight"]
     with pytest.raises(FileNotFoundError):
         keys("data", "nowhere")
 

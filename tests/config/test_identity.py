@@ -29,7 +29,11 @@ CHANGES = [
     "aug.operations=[{op:flip,horizontal:1.0}]",
     "optim=sgd", "optim.lr=0.002", "optim.weight_decay=0.1", "optim.betas=[0.8,0.999]",
     "schedule=cosine", "schedule=plateau", "stop=early", "stop=fitted", "weights=imagenet",
-    "trainer=smoke", "trainer.max_epochs=3", "trainer.max_train_batches=3", "trainer.max_eval_images=3",
+    "debug=smoke", "debug=one_batch", "debug=overfit_ten", "debug=profiler",
+    "debug.epochs=3", "debug.max_train_batches=3",
+    "debug.max_eval_images=3", "debug.train_images=9", "debug.by_heart=true",
+    "debug.profile_steps=1",
+    "regularize=l1", "regularize=ema", "regularize=[l1,ema]",
 ]  # fmt: skip
 
 
@@ -58,6 +62,9 @@ def test_what_changes_digits_changes_the_identity(compose: Compose, override: st
         ("weights=imagenet", "weights.partial=true"),
         ("weights=imagenet", "weights.tag=tv_in1k"),
         ("aug=flip", "aug.operations=[{op:flip,horizontal:0.4}]"),
+        ("regularize=l1", "regularize.l1.weight=1"),
+        ("regularize=[l1,ema]", "regularize.ema.decay=0.5"),
+        ("regularize=[l1,ema]", "regularize.l1=null"),
     ],
 )
 def test_every_key_of_a_choice_changes_the_identity(compose: Compose, choice: str, override: str) -> None:
@@ -65,7 +72,7 @@ def test_every_key_of_a_choice_changes_the_identity(compose: Compose, choice: st
 
 
 SAME = [
-    "runs_dir=/elsewhere", "packs_dir=/elsewhere", "force=true", "code=any", "keep_optimizer=true",
+    "runs_dir=/elsewhere", "packs_dir=/elsewhere", "force=true", "code=any", "keep_optimizer=true", "lr_find=true",
     "logger=wandb", "monitor.window=7", "monitor.tolerance=0.5",
     "trainer.threads=1", "trainer=cpu", "trainer.checkpoint_seconds=1", "data.storage=ram", "data.root=/elsewhere",
 ]  # fmt: skip
@@ -96,6 +103,12 @@ def test_a_new_key_at_its_neutral_default_leaves_the_identity_of_older_runs(comp
     assert of(config) == before
     config.norm = Newer(**old, ghost=0.5)
     assert of(config) != before
+
+
+def test_regularisers_have_one_order_and_none_of_them_leaves_the_identity(compose: Compose) -> None:
+    assert of(compose("regularize=[l1,ema]")) == of(compose("regularize=[ema,l1]"))
+    assert "regularize" not in module._essential(compose("regularize=[]"))
+    assert module._essential(compose("regularize=l1"))["regularize"] == {"l1": {"weight": 1e-5}}
 
 
 def test_a_budget_in_steps_replaces_epochs(compose: Compose) -> None:

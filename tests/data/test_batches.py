@@ -31,6 +31,7 @@ def stream(epoch: int = 0, *, batch_size: int = 6, seed: int = 0, rank: int = 0,
         seed,
         epoch=lambda: epoch,
         steps=lambda _: limit,
+        sampler=more.get("sampler", "shuffle"),
         rank=rank,
         world=world,
     )
@@ -84,6 +85,31 @@ def test_ranks_partition_each_batch(world: int) -> None:
         together = list(chain(*positions(ranks)))
         assert sorted(together) == sorted(whole[step]["position"].tolist())
         assert {batch["size"] for batch in ranks} == {len(together)}
+
+
+def test_balanced_batches_are_shared_by_ranks_like_any_others_and_are_as_many() -> None:
+    uneven = Images(stored(), (np.arange(46) > 8).astype(np.int64), INDICES)  # 4 and 19 images
+    whole = list(stream(2, images=uneven, sampler="balanced"))
+    assert [len(batch["position"]) for batch in whole] == [len(step) for step in positions(stream())] == [6, 6, 6, 5]
+    shown = np.bincount(np.concatenate([batch["label"] for batch in whole]))
+    assert sorted(shown.tolist()) == [11, 12]
+    parts = [stream(2, images=uneven, sampler="balanced", rank=rank, world=2) for rank in range(2)]
+    for step, ranks in zip(positions(whole), zip(*map(positions, parts), strict=True), strict=True):
+        assert (step[0::2], step[1::2]) == ranks
+
+
+def test_shuffled_batches_are_those_of_the_epochs_order() -> None:
+    order = epoch_order(COUNT, 0, 3).tolist()
+    assert positions(stream(3)) == positions(stream(3, sampler="shuffle"))
+    assert list(chain(*positions(stream(3)))) == order
+    assert order[:6] == [6, 10, 3, 14, 19, 17]  # what the seed has always given
+
+
+def test_a_part_of_the_images_is_a_subset_of_its_own() -> None:
+    part = images().part(np.array([4, 1]))
+    assert (len(part), part.labels.tolist()) == (2, [INDICES[4] % 5, INDICES[1] % 5])
+    assert part.take(np.array([1]))["image"].flatten().tolist() == [INDICES[1]] * 18
+    assert len(images()) == COUNT
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,45 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from attached import counts, in_epoch, order
 from terrablate.config import Config
 from terrablate.data.module import ChipDataModule
-from terrablate.errors import DataError
+from terrablate.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 Compose = Callable[..., Config]
-
-
-@pytest.fixture(scope="module")
-def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("packs")
-
-
-@pytest.fixture
-def module(compose: Compose, packs: Path) -> Callable[..., ChipDataModule]:
-    """40 train and 20 val images of 10 classes, packed once."""
-
-    def made(*overrides: str, world_size: int = 1) -> ChipDataModule:
-        return ChipDataModule(compose(f"packs_dir={packs}", *overrides), world_size=world_size)
-
-    return made
-
-
-def in_epoch(data: ChipDataModule, epoch: int, rank: int = 0) -> ChipDataModule:
-    """Attach what a trainer says."""
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        current_epoch=epoch,
-        global_rank=rank,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-    return data
-
-
-def order(data: ChipDataModule) -> list[list[int]]:
-    return [batch["position"].tolist() for batch in data.train_dataloader()]
-
-
-def counts(data: ChipDataModule, name: str) -> list[int]:
-    return np.bincount(data.images(name).labels, minlength=10).tolist()
 
 
 def test_without_a_budget_all_images_serve(module: Callable[..., ChipDataModule]) -> None:
@@ -90,8 +57,8 @@ def test_val_does_not_follow_the_training_seed(module: Callable[..., ChipDataMod
 
 
 def test_an_evaluation_limit_cuts_val_after_its_budget(module: Callable[..., ChipDataModule]) -> None:
-    assert len(module("trainer.max_eval_images=12").val_indices) == 12
-    both = module("trainer.max_eval_images=15", "data.val_per_class=1")
+    assert len(module("debug.max_eval_images=12").val_indices) == 12
+    both = module("debug.max_eval_images=15", "data.val_per_class=1")
     assert both.val_indices.tolist() == module("data.val_per_class=1").val_indices.tolist()
 
 
@@ -109,10 +76,10 @@ def test_a_budget_in_steps_cuts_the_last_epoch(module: Callable[..., ChipDataMod
 
 
 def test_a_limit_of_batches_holds_in_every_epoch(module: Callable[..., ChipDataModule]) -> None:
-    data = module("batch_size=16", "trainer.max_train_batches=2")
+    data = module("batch_size=16", "debug.max_train_batches=2")
     assert data.steps_per_epoch == 2
     assert [len(order(in_epoch(data, epoch))) for epoch in range(2)] == [2, 2]
-    both = module("batch_size=16", "trainer.max_train_batches=2", "steps=3")
+    both = module("batch_size=16", "debug.max_train_batches=2", "steps=3")
     assert [len(order(in_epoch(both, epoch))) for epoch in range(2)] == [2, 1]
 
 
@@ -252,7 +219,5 @@ def test_an_empty_list_of_val_images_is_refused(compose: Compose, folder: Path) 
 
 
 def test_bands_that_the_files_do_not_have_are_refused(compose: Compose, folder: Path) -> None:
-    from terrablate.errors import ConfigError
-
     with pytest.raises(ConfigError, match=r"data.bands is \['B08'\], with unknown bands"):
         open_folder(compose, folder, "data.bands=[B08]")

@@ -14,6 +14,12 @@ def test_a_budget_gives_exactly_so_many_of_each_class_and_all_of_a_smaller_one()
     assert (np.diff(chosen) > 0).all()  # sorted, none twice
 
 
+def test_a_budget_of_each_class_is_a_part_of_the_common_one() -> None:
+    chosen = per_class(LABELS, np.array([20, 7, 3]), 0, "train")
+    assert np.bincount(LABELS[chosen]).tolist() == [20, 7, 3]
+    assert set(chosen) < set(per_class(LABELS, 20, 0, "train"))
+
+
 @pytest.mark.parametrize(("small", "large"), [(1, 2), (5, 20), (20, 50)])
 def test_the_larger_budget_contains_the_smaller(small: int, large: int) -> None:
     assert set(per_class(LABELS, small, 3, "train")) < set(per_class(LABELS, large, 3, "train"))

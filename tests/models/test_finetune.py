@@ -21,7 +21,7 @@ from terrablate.config.schema import (
 from terrablate.errors import ConfigError
 from terrablate.models.build import build
 from terrablate.models.finetune import Finetuning, first_trained, rate
-from terrablate.training.optimization import make_optimizer
+from terrablate.training.optimizers import make_optimizer
 
 type Compose = Callable[..., Config]
 

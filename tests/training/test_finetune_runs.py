@@ -14,9 +14,9 @@ from terrablate.config import Config
 from terrablate.models.build import build
 from terrablate.training import run as run_module
 from terrablate.training.classifier import Classifier
-from terrablate.training.optimization import cosine_factor
 from terrablate.training.record import Record
 from terrablate.training.run import run
+from terrablate.training.schedules import cosine_factor
 
 type Compose = Callable[..., Config]
 

@@ -26,7 +26,7 @@ def test_a_result_is_found_again(planted: SimpleNamespace, fits: list[int]) -> N
     [
         lambda data: setattr(data, "train_indices", np.arange(2, 40)),  # other images with the same labels
         lambda data: setattr(data, "val_indices", np.arange(2, 20)),
-        lambda data: np.save(data.pack.folder / "train_labels.npy", alternating(40)[::-1]),
+        lambda data: setattr(data, "given_labels", alternating(40)[::-1]),
         lambda data: np.save(data.pack.folder / "val_labels.npy", alternating(20)[::-1]),
         lambda data: data.pack.meta.update(fingerprint="g"),
     ],

@@ -289,7 +289,7 @@ def test_a_limit_of_batches_takes_the_images_of_the_first_epoch(
     compose: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        run(compose(*TINY, "trainer.max_train_batches=2", "batch_size=16"))
+        run(compose(*TINY, "debug.max_train_batches=2", "batch_size=16"))
     assert "fitting finetune.classifier=logistic to 64 features of 32 images" in caplog.messages
 
 

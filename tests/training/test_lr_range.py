@@ -9,7 +9,22 @@ import pytest
 from PIL import Image
 
 from terrablate.errors import ConfigError
-from terrablate.training.lr_range import DIVERGENCE, SMOOTHING, draw_range_test, range_test, smoothed, suggest
+from terrablate.training.lr_range import (
+    DIVERGENCE,
+    SMOOTHING,
+    RangeCurve,
+    RangeTest,
+    draw_range_test,
+    smoothed,
+    suggest,
+)
+
+
+def range_test(train_step: Callable[[float], float], *settings: float, steps: int = 100) -> RangeTest:
+    curve = RangeCurve(*settings, steps=steps)
+    while not curve.ended:
+        curve.add(train_step(curve.rate))
+    return curve.result()
 
 
 def descent(curvature: float, seen: list[float] | None = None) -> Callable[[float], float]:
@@ -29,7 +44,7 @@ def descent(curvature: float, seen: list[float] | None = None) -> Callable[[floa
 
 @pytest.mark.parametrize("curvature", [0.3, 1.0, 20.0, 100.0])
 def test_the_suggestion_is_within_a_decade_below_the_best_rate_of_a_quadratic(curvature: float) -> None:
-    test = range_test(descent(curvature), 1e-5, 100, 100)
+    test = range_test(descent(curvature), 1e-5, 100, steps=100)
     assert test.suggestion is not None
     assert 0.1 / curvature < test.suggestion < 1 / curvature
     assert test.diverged
@@ -37,7 +52,7 @@ def test_the_suggestion_is_within_a_decade_below_the_best_rate_of_a_quadratic(cu
 
 
 def test_a_steeper_problem_gets_a_rate_that_is_lower_by_the_same_factor() -> None:
-    flat, steep = (range_test(descent(curvature), 1e-6, 100, 161).suggestion for curvature in (1.0, 100.0))
+    flat, steep = (range_test(descent(curvature), 1e-6, 100, steps=161).suggestion for curvature in (1.0, 100.0))
     assert flat is not None
     assert steep is not None
     assert flat / steep == pytest.approx(100)  # 20 steps a decade
@@ -45,7 +60,7 @@ def test_a_steeper_problem_gets_a_rate_that_is_lower_by_the_same_factor() -> Non
 
 def test_rates_grow_exponentially_from_the_lowest_to_the_highest() -> None:
     seen: list[float] = []
-    test = range_test(descent(1e-3, seen), 1e-4, 1.0, 41)
+    test = range_test(descent(1e-3, seen), 1e-4, 1.0, steps=41)
     assert tuple(seen) == test.rates
     assert len(seen) == 41
     assert not test.diverged
@@ -95,7 +110,7 @@ def test_the_suggestion_is_the_steepest_place_before_the_minimum() -> None:
 @pytest.mark.parametrize(("lowest", "highest", "steps"), [(1.0, 0.1, 50), (0.0, 1.0, 50), (1e-3, 1.0, 9)])
 def test_senseless_ranges_are_refused(lowest: float, highest: float, steps: int) -> None:
     with pytest.raises(ValueError, match="needs 10 or more, from a low rate to a higher one"):
-        range_test(descent(1.0), lowest, highest, steps)
+        range_test(descent(1.0), lowest, highest, steps=steps)
 
 
 @pytest.mark.parametrize("losses", [[3.0 - 0.1 * step for step in range(20)], [1.0] * 20])
@@ -111,7 +126,7 @@ def test_the_curve_becomes_a_picture(losses: list[float]) -> None:
 def test_the_suggestion_is_marked_in_the_picture() -> None:
     pictures = []
     for marked in (True, False):
-        test = range_test(descent(1.0), 1e-5, 100, 100)
+        test = range_test(descent(1.0), 1e-5, 100, steps=100)
         object.__setattr__(test, "suggestion", test.suggestion if marked else None)
         file = io.BytesIO()
         draw_range_test(file, "test", test)

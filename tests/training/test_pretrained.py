@@ -19,7 +19,7 @@ from terrablate.models.build import build
 from terrablate.models.networks.cifar_resnet import CifarResNet
 from terrablate.models.weight_files import file_sha256
 from terrablate.models.weight_statistics import IMAGENET
-from terrablate.training.pretrained import LoadedWeights, PreparedWeights, prepare_weights
+from terrablate.training.pretrained import LoadedWeights, PreparedWeights, check_frozen_statistics, prepare_weights
 from terrablate.training.record import Record
 from terrablate.training.run import run
 
@@ -29,7 +29,7 @@ CLASSES = [f"class {number}" for number in range(10)]
 MOCO = "ResNet18_Weights.SENTINEL2_ALL_MOCO"
 SENTINEL2 = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
 TINY_RUN = (
-    "trainer=cpu", "trainer.threads=1", "trainer.max_train_batches=1", "epochs=1", "batch_size=8", "data.image_size=32",
+    "trainer=cpu", "trainer.threads=1", "debug.max_train_batches=1", "epochs=1", "batch_size=8", "data.image_size=32",
 )  # fmt: skip
 
 
@@ -348,3 +348,22 @@ def test_a_run_passes_its_head_on_to_the_same_classes_alone(compose: Compose) ->
         assert found is not None
         found.load(built)
         assert torch.equal(head_of(built.network), theirs) == kept
+
+
+# --- frozen statistics
+
+
+def test_statistics_that_did_not_come_with_the_weights_cannot_be_frozen(compose: Compose, tmp_path: Path) -> None:
+    torch.save(timm.create_model("convnext_atto", in_chans=13).state_dict(), tmp_path / "w.pth")
+    given = ["model=timm", "model.timm_name=convnext_atto", "weights=file", f"weights.path={tmp_path / 'w.pth'}"]
+    config = compose(*given, "norm=batch", "norm.frozen=true")
+    loaded = prepared(config).load(build(config, 13, 10, 32))
+    with pytest.raises(WeightsError, match=r"^norm.frozen=true: the weights have no running statistics for \d+ layers"):
+        check_frozen_statistics(config.norm, loaded)
+    check_frozen_statistics(compose(*given, "norm=batch").norm, loaded)
+
+
+def test_statistics_that_came_with_the_weights_can_be_frozen(compose: Compose, tmp_path: Path) -> None:
+    torch.save(CifarResNet(13, 10, 20).state_dict(), tmp_path / "w.pth")
+    config = compose("model=resnet20", "weights=file", f"weights.path={tmp_path / 'w.pth'}", "norm.frozen=true")
+    check_frozen_statistics(config.norm, prepared(config).load(build(config, 13, 10, 32)))

@@ -7,6 +7,8 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
 CONF = PROJECT / "conf"
+NONE_CHOSEN = "[]"
+"""The default of a group of which any subset may be chosen, as a person writes it."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,16 @@ def all_choices() -> list[Choice]:
 def keys(group: str, name: str) -> list[str]:
     """The keys that a choice offers, those of its shared file included.
 
+    In a group that takes several choices they stand below the choice's own name.
+
     Raises:
         FileNotFoundError: if there is no such choice.
     """
     import yaml
 
     content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    if takes_several(group):
+        return sorted(content[name])
     shared = {key for parent in content.pop("defaults", []) if parent != "_self_" for key in keys(group, parent)}
     return sorted(shared | set(content))
 
@@ -73,7 +79,8 @@ def help_text(command: str, purpose: str, primary: str = "train", usage: Sequenc
     lines = [purpose, "", *calls, "", "groups and choices (* default):"]
     defaults = default_choices()
     for group in groups():
-        lines.append(f"\n  {group}")
+        several = f": any of them, such as {group}=[a,b]; default {NONE_CHOSEN}" if takes_several(group) else ""
+        lines.append(f"\n  {group}{several}")
         for choice in choices(group):
             mark = "*" if defaults.get(group) == choice.name else " "
             lines.append(f"  {mark} {choice.name:<16} {choice.card}")
@@ -83,13 +90,19 @@ def help_text(command: str, purpose: str, primary: str = "train", usage: Sequenc
     return "\n".join(lines)
 
 
+def takes_several(group: str) -> bool:
+    """Whether any subset of the choices may be given, as `group=[a,b]`."""
+    return default_choices().get(group) == NONE_CHOSEN
+
+
 def default_choices() -> dict[str, str]:
-    """The default choice of every group, from the primary config."""
+    """The default choice of every group, from the primary config; `[]` where any subset may be chosen."""
     import yaml
 
     content = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
     entries = [entry for entry in content["defaults"] if isinstance(entry, dict)]
-    return {group: name for entry in entries for group, name in entry.items() if not group.startswith("override ")}
+    pairs = [(group, name) for entry in entries for group, name in entry.items()]
+    return {group: NONE_CHOSEN if name == [] else name for group, name in pairs if not group.startswith("override ")}
 
 
 def settings(primary: str = "train") -> dict[str, Any]:

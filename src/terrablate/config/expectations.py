@@ -84,11 +84,18 @@ def _tagged(annotation: Any) -> dict[str, Any]:
 
 
 def _stripped(annotation: Any) -> tuple[Any, list[Any]]:
-    """The type without `Annotated`, and what it was annotated with."""
+    """The type without `Annotated` and without the null of a section, and what it was annotated with."""
     if get_origin(annotation) is not Annotated:
-        return annotation, []
+        return _section(annotation) or annotation, []
     kind, *extras = get_args(annotation)
     return kind, [inner for extra in extras for inner in (extra, *getattr(extra, "metadata", []))]
+
+
+def _section(annotation: Any) -> Any:
+    """The dataclass of `Dataclass | None`; None for any other type."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    kinds = [member for member in members if member is not NoneType]
+    return kinds[0] if len(kinds) == 1 and is_dataclass(kinds[0]) else None
 
 
 def _describe(annotation: Any) -> str:

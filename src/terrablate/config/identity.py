@@ -14,12 +14,14 @@ _CODE = ("data", "augment", "models", "training")
 """Folders whose sources decide what a run gives."""
 
 _ELSEWHERE = {
-    "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "logger", "monitor"},
+    "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "robustness", "lr_find", "logger", "monitor"},
     "data": {
         "root", "subfolder", "download", "checksum", "storage", "native_size", "train_list", "val_list", "group_csv",
+        "label_noise",
     },
     "trainer": {"name", "accelerator", "devices", "strategy", "threads", "checkpoint_seconds"},
     "weights": {"path", "file", "run", "sha256"},
+    "debug": {"name"},
 }  # fmt: skip
 """Keys that do not change what is trained, or that the data fingerprint, the weights' digest and the hardware state."""
 
@@ -79,7 +81,9 @@ def _section(section: Any, left_out: set[str]) -> dict[str, Any]:
         value = getattr(section, field.name)
         if field.name in left_out or _neutral(field, value):
             continue
-        if isinstance(value, list):
+        if _is_section(value):
+            value = _section(value, set())
+        elif isinstance(value, list):
             value = [dataclasses.asdict(item) if _is_section(item) else item for item in value]
         kept[field.name] = value
     return kept

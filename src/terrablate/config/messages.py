@@ -79,7 +79,9 @@ def of_hydra(error: Exception, primary: str = "train") -> str | None:
     if match := re.search(r"Could not (?:find|load) '([\w./-]+)/([^'/]*)'", text):
         return _no_choice(match.group(1).removeprefix("train/"), match.group(2), text)
     if isinstance(error, ValueError) and "Config group override must be" in text:
-        return _not_a_choice()
+        return _wrong_choice() or _not_an_override()
+    if isinstance(error, TypeError) and "is not iterable" in text:  # Hydra's answer to group=[3]
+        return _wrong_choice()
     if match := re.search(r"Could not (?:override '([^']+)'|delete from config. '([^']+)')", text):
         key = match.group(1) or match.group(2)
         inner = re.search(r"full_key: (\S+)", str(error.__cause__))
@@ -106,15 +108,22 @@ def of_hydra(error: Exception, primary: str = "train") -> str | None:
 def _no_choice(group: str, name: str, hydra_says: str = "") -> str:
     own = [choice.name for choice in choices.choices(group)] if group in choices.groups() else []
     allowed = own or re.findall(r"^\t([\w-]+)$", hydra_says, re.MULTILINE)
-    return f"{group}={name}: there is no such choice{_near(name, allowed)}; allowed: {', '.join(allowed)}"
+    several = f"; a list of them, or {choices.NONE_CHOSEN} for none" if choices.takes_several(group) else ""
+    return f"{group}={name}: there is no such choice{_near(name, allowed)}; allowed: {', '.join(allowed)}{several}"
 
 
-def _not_a_choice() -> str:
+def _wrong_choice() -> str | None:
     """For a group that was given a number or null; Hydra does not say which."""
     for word in sys.argv[1:]:
-        group, _, name = word.partition("=")
-        if group in choices.groups() and name not in [choice.name for choice in choices.choices(group)]:
-            return _no_choice(group, name)
+        group, _, given = word.partition("=")
+        present = {choice.name for choice in choices.choices(group)} if group in choices.groups() else set()
+        unknown = [name for name in _names(given) if present and name not in present]
+        if unknown:
+            return _no_choice(group, unknown[0])
+    return None
+
+
+def _not_an_override() -> str:
     wrong = next((word for word in sys.argv[1:] if re.match(r"[=@]", word)), "an override")
     return f"{wrong}: not an override; write key=value or group=choice, lists as 'key=[a,b]'"
 
@@ -130,6 +139,12 @@ def _unknown(key: str, allowed: list[str]) -> str:
         if known and parts[depth] not in known:
             parent, last, allowed = ".".join(parts[:depth]), parts[depth], known
             break
+    if choices.takes_several(parts[0]) and len(parts) > 1 and parts[1] not in _chosen()[parts[0]]:
+        group, choice = parts[:2]
+        if choice in [each.name for each in choices.choices(group)]:
+            together = ",".join([*_chosen()[group], choice])
+            return f"{key}: {choice} is not chosen; add {group}=[{together}]"
+        return _no_choice(group, choice)
     where = f"keys of {parent}" if parent else "allowed"
     listed = f"; {where}: {', '.join(allowed)}" if allowed else f"; {parent} has no keys of its own"
     return f"{key}: there is no such key{_near(last, allowed) or _elsewhere(key)}{listed}"
@@ -137,18 +152,29 @@ def _unknown(key: str, allowed: list[str]) -> str:
 
 def _elsewhere(key: str) -> str:
     """For a key without its group: where it would stand."""
-    found = [f"{group}.{key}" for group, name in _chosen().items() if key in choices.keys(group, name)]
+    chosen = [(group, name) for group, names in _chosen().items() for name in names]
+    found = [f"{_place(group, name)}.{key}" for group, name in chosen if key in choices.keys(group, name)]
     return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
-def _chosen() -> dict[str, str]:
-    """The choice of each group, as the command line asks for it, else the default."""
-    chosen = choices.default_choices()
+def _chosen() -> dict[str, list[str]]:
+    """The choices of each group, as the command line asks for them, else the default; one where only one is taken."""
+    chosen = {group: _names(default) for group, default in choices.default_choices().items()}
     for word in sys.argv[1:]:
-        group, _, name = word.lstrip("+").partition("=")
-        if group in chosen and name in [choice.name for choice in choices.choices(group)]:
-            chosen[group] = name
+        group, _, given = word.lstrip("+").partition("=")
+        if group in chosen and {*_names(given)} <= {choice.name for choice in choices.choices(group)}:
+            chosen[group] = _names(given)
     return chosen
+
+
+def _names(given: str) -> list[str]:
+    """Names in `a` or `[a,b]`, as they stand on the command line."""
+    return given[1:-1].replace(" ", "").split(",") if re.fullmatch(r"\[.+\]", given) else [given] * (given != "[]")
+
+
+def _place(group: str, name: str) -> str:
+    """Where the keys of a choice stand."""
+    return f"{group}.{name}" if choices.takes_several(group) else group
 
 
 def _known_keys(key: str, primary: str = "train") -> list[str]:
@@ -157,9 +183,9 @@ def _known_keys(key: str, primary: str = "train") -> list[str]:
     parent = key.rpartition(".")[0]
     if not parent:
         return [*choices.groups(), *settings]
-    chosen = _chosen()
-    if parent in chosen:
-        return choices.keys(parent, chosen[parent])
+    for group, names in _chosen().items():
+        if parent in (places := {_place(group, name): name for name in names}):
+            return choices.keys(group, places[parent])
     return list(settings[parent]) if isinstance(settings.get(parent), dict) else []
 
 

@@ -1,11 +1,13 @@
 """Batches from packed arrays: one fancy index a batch, in an order that is a function of (seed, epoch)."""
 
+import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from terrablate.data.imbalance import balanced_order
 from terrablate.data.subsets import Indices
 from terrablate.random_streams import numpy_stream
 
@@ -45,6 +47,12 @@ class Images:
     def __len__(self) -> int:
         return len(self._indices)
 
+    def part(self, positions: Indices) -> "Images":
+        """The images at these positions, as a subset of their own."""
+        part = copy.copy(self)
+        part._indices, part.labels = self._indices[positions], self.labels[positions]
+        return part
+
     def take(self, positions: Indices, size: int | None = None) -> Batch:
         """The images at these positions of the subset, as one batch."""
         import torch
@@ -70,6 +78,7 @@ class TrainStream:
         seed: of the run.
         epoch: tells the epoch that is about to start, from 0.
         steps: tells how many steps an epoch may have; None for all.
+        sampler: `shuffle` shows every image once an epoch, `balanced` every class equally often; as many steps.
         rank: of this process.
         world: number of processes.
     """
@@ -82,6 +91,7 @@ class TrainStream:
         *,
         epoch: Callable[[], int],
         steps: Callable[[int], int | None],
+        sampler: Literal["shuffle", "balanced"] = "shuffle",
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -90,6 +100,7 @@ class TrainStream:
         self._seed = seed
         self._epoch = epoch
         self._steps = steps
+        self._sampler = sampler
         self._rank = rank
         self._world = world
 
@@ -99,10 +110,15 @@ class TrainStream:
         return whole if limit is None else min(whole, limit)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = epoch_order(len(self._images), self._seed, self._epoch())
+        order = self._order(self._epoch())
         for step in range(len(self)):
             whole = order[step * self._batch_size : (step + 1) * self._batch_size]
             yield self._images.take(whole[self._rank :: self._world], len(whole))
+
+    def _order(self, epoch: int) -> Indices:
+        if self._sampler == "balanced":
+            return balanced_order(self._images.labels, self._seed, epoch)
+        return epoch_order(len(self._images), self._seed, epoch)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Indices:

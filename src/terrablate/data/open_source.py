@@ -13,7 +13,7 @@ from terrablate.data.source import Source, Split
 
 _NOT_IN_PACK = {
     "root", "subfolder", "download", "checksum", "scale", "offset", "native_size", "train_per_class", "val_per_class",
-    "subset_seed", "normalize", "storage",
+    "subset_seed", "label_noise", "imbalance", "sampler", "normalize", "storage",
 }  # fmt: skip
 """Keys that say where the data are or how a run uses them, not what the pack holds."""
 

@@ -8,21 +8,22 @@ from terrablate.random_streams import numpy_stream
 type Indices = npt.NDArray[np.int64]
 
 
-def per_class(labels: npt.NDArray[np.int64], count: int, seed: int, stream: str) -> Indices:
+def per_class(labels: npt.NDArray[np.int64], count: int | npt.NDArray[np.int64], seed: int, stream: str) -> Indices:
     """At most `count` images of each class, as sorted indices.
 
     Nested: with one seed the 50 of a class contain the 20, because each class is shuffled once and cut.
 
     Args:
         labels: N.
-        count: images a class; a class that has fewer gives all.
+        count: images a class, one number for all or K numbers; a class that has fewer gives all.
         seed: draws which.
         stream: name of the random stream.
     """
     chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        chosen.append(numpy_stream(seed, stream, int(label)).permutation(members)[:count])
+        most = count if isinstance(count, int) else int(count[label])
+        chosen.append(numpy_stream(seed, stream, int(label)).permutation(members)[:most])
     return np.sort(np.concatenate(chosen))
 
 

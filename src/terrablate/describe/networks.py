@@ -68,7 +68,7 @@ def networks_table(values: dict[str, Any], form: str) -> str:
 def as_markdown(networks: list[Network]) -> str:
     """Figures of the chips first, since these are what a person will train on."""
     lines = [
-        "| `model` | parameters | MMACs | native size | parameters | MMACs | weights | what it is |",
+        "| `model` | parameters | MACs | native size | parameters | MACs | weights | what it is |",
         "|---|--:|--:|--:|--:|--:|---|---|",
     ]
     for network in networks:

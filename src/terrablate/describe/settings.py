@@ -27,6 +27,7 @@ class Settings:
     classes: Count | None
     format: Literal["table", "json", "csv"]
     networks: Bool
+    choices: Bool
 
 
 OWN_KEYS = tuple(Settings.__dataclass_fields__)
@@ -63,6 +64,8 @@ def split(composed: "DictConfig") -> tuple[Settings, dict[str, Any]]:
         run["data"]["image_size"] = height
     if settings.networks and (settings.input or settings.classes):
         raise ConfigError("networks=true: shows all networks at the same sizes; leave input and classes out")
+    if settings.choices and (settings.networks or settings.input or settings.classes or settings.format != "table"):
+        raise ConfigError("choices=true: is a Markdown table of its own; leave the other keys of this command out")
     return settings, run
 
 

@@ -1,5 +1,7 @@
 """The one LightningModule: any network as a classifier of chips."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import lightning
@@ -10,26 +12,45 @@ from torch import nn
 
 from terrablate.augment.pipeline import Augmentation
 from terrablate.config.schema import Config
-from terrablate.data.batches import Batch, EvalStream
+from terrablate.data.batches import Batch, EvalStream, Images
+from terrablate.data.module import ChipDataModule
 from terrablate.models.finetune import Finetuning
 from terrablate.random_streams import stream_seed
 from terrablate.training.inputs import Inputs
-from terrablate.training.optimization import make_optimizer, make_plateau_schedule, make_step_schedule
+from terrablate.training.losses import Loss
+from terrablate.training.optimizers import accumulated_images, make_optimizer
+from terrablate.training.regularize import Regularization
+from terrablate.training.regularize.averaging import with_average
+from terrablate.training.regularize.consistency import unlabelled_positions
+from terrablate.training.sam import kept_buffers
+from terrablate.training.schedules import make_plateau_schedule, make_step_schedule
 
 
 class Classifier(lightning.LightningModule):
-    """Trains a network with cross-entropy on augmented batches; evaluates it without augmentation, in eval mode.
+    """Trains a network on augmented batches; evaluates it without augmentation, in eval mode.
 
     Args:
         network: N,C,H,W to logits N,K; what `finetune` never trains is frozen in it.
         inputs: scale and standardisation.
-        spread: C, deviation of each band of the train split, on the sensor's scale.
+        augment: of the training images, on the sensor's scale.
+        loss: what is minimised.
         config: of the run.
         total_steps: optimizer steps of the whole budget, for schedules.
+        steps_per_epoch: optimizer steps of an epoch, for schedules that count epochs.
+        pretrained: names of the network's parameters that were loaded.
     """
 
     def __init__(
-        self, network: nn.Module, inputs: Inputs, spread: torch.Tensor, config: Config, total_steps: int
+        self,
+        network: nn.Module,
+        inputs: Inputs,
+        augment: Augmentation,
+        loss: Loss,
+        config: Config,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        pretrained: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -37,16 +58,30 @@ class Classifier(lightning.LightningModule):
         self.inputs = inputs
         self.config = config
         self.total_steps = total_steps
-        self.augment = Augmentation(config.aug.operations, spread)
+        self.steps_per_epoch = steps_per_epoch
+        self.augment = augment
+        self.loss = loss
+        self.regularization = Regularization(config.regularize, network, pretrained, total_steps)
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._generator: torch.Generator | None = None
+        self._step_counters = (0, 0, 0)
+        self._in_second_pass = False
         self._objective: torch.Tensor | None = None
         self._seen = 0
+        self._steps_taken = 0
+        self._unlabelled: Images | None = None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated: the one that trains, or the average of its weights."""
+        averaging = self.regularization.averaging
+        average = averaging.network if averaging else None
+        return self.network if average is None else average
 
     def forward(self, stored: torch.Tensor) -> torch.Tensor:
-        """Images N,C,H,W as stored in a pack to logits N,K."""
-        return self.network(self.inputs(stored))
+        """Images N,C,H,W as stored in a pack to logits N,K, for evaluation."""
+        return self.evaluated(self.inputs(stored))
 
     def train(self, mode: bool = True) -> Self:
         """Train or eval mode, except that what is frozen stays in eval mode, whoever asks."""
@@ -54,8 +89,15 @@ class Classifier(lightning.LightningModule):
         self.finetuning.hold()
         return self
 
+    def on_fit_start(self) -> None:
+        """Find the images without labels; move what Lightning does not know of."""
+        self.regularization.to(self.device)
+        if self.regularization.unlabelled_ratio:
+            self._unlabelled = self._data.unlabelled_images()
+
     def on_train_epoch_start(self) -> None:
         """Freeze and thaw what this epoch wants."""
+        self._steps_taken = self.trainer.global_step
         self.finetuning.begin_epoch(self.current_epoch, is_distributed=self.trainer.world_size > 1)
         self.train()
 
@@ -65,27 +107,82 @@ class Classifier(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Put dropout and augmentation at the place of their streams that belongs to this step."""
+        self._step_counters = (self.current_epoch, batch_idx, self.global_rank)
+        self._seed_streams()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Follow the optimizer's steps, each of which may take several batches, or two passes."""
+        if self.trainer.global_step > self._steps_taken:
+            self._steps_taken = self.trainer.global_step
+            if self.regularization.averaging:
+                self.regularization.averaging.after_step(self.network)
+
+    def _seed_streams(self) -> torch.Generator:
         if self._generator is None:
             self._generator = torch.Generator(self.device)
-        where = (self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(stream_seed(self.config.seed, "dropout", *where))
-        self._generator.manual_seed(stream_seed(self.config.seed, "augmentation", *where))
+        torch.manual_seed(stream_seed(self.config.seed, "dropout", *self._step_counters))
+        return self._generator.manual_seed(stream_seed(self.config.seed, "augmentation", *self._step_counters))
+
+    @contextmanager
+    def second_pass(self) -> Iterator[None]:
+        """Around a repeated training step of one batch, as SAM needs it: the same randomness, counted once."""
+        self.finetuning.drop_gradients()
+        self._seed_streams()
+        self._in_second_pass = True
+        try:
+            with kept_buffers(self.network):
+                yield
+        finally:
+            self._in_second_pass = False
 
     def training_view(self, stored: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Images as stored to images as augmented, on the sensor's scale, not standardised."""
         return self.augment(self.inputs.scale(stored), generator)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Mean cross-entropy over the images of the step, over all devices."""
+        """Mean loss over the images of the optimizer step, over all devices."""
         assert self._generator is not None
         images = self.training_view(batch["image"], self._generator)
-        logits = self.network(self.inputs.standardise(images))
-        total = F.cross_entropy(logits, batch["label"], reduction="sum")
-        # DDP averages gradients over ranks: this makes that the mean over all images, however they are shared out
-        loss = total * (self.trainer.world_size / batch["size"])
-        self._objective = total.detach() if self._objective is None else self._objective + total.detach()
-        self._seen += batch["size"]
-        return loss
+        targets = F.one_hot(batch["label"], self._num_classes).float()
+        images, targets = self.augment.mix(images, targets, self._generator)
+        losses = self.regularization.losses(
+            self.network,
+            lambda images: self.loss(self.network(images), targets),
+            self.inputs.standardise(images),
+            self._generator,
+        )
+        total = losses.sum()
+        if self._unlabelled is not None:
+            total = total + self._consistency(self._unlabelled, batch["size"], batch_idx)
+        if (penalty := self.regularization.penalty(self.network)) is not None:
+            total = total + penalty * len(losses)  # as if it were a part of each image's loss
+        if not self._in_second_pass:
+            self._objective = total.detach() if self._objective is None else self._objective + total.detach()
+            self._seen += batch["size"]
+        # DDP averages gradients over ranks and Lightning over accumulated batches: this makes that the mean over all
+        # images, however they are shared out
+        return total * (self.trainer.world_size * self.config.optim.accumulate / self._images_of_step(batch, batch_idx))
+
+    def _consistency(self, images: Images, size: int, batch_idx: int) -> torch.Tensor:
+        """Of this process's share of the images without labels that belong to a batch of `size` with labels."""
+        assert self._generator is not None
+        ratio, epoch = self.regularization.unlabelled_ratio, self.current_epoch
+        first = batch_idx * ratio * self.config.batch_size
+        whole = unlabelled_positions(len(images), self.config.seed, epoch, first, ratio * size)
+        stored = images.take(whole[self.trainer.global_rank :: self.trainer.world_size])["image"].to(self.device)
+        augmented = self.inputs.standardise(self.training_view(stored, self._generator))
+        return self.regularization.consistency(
+            self.network, self.inputs(stored), augmented, step=self.trainer.global_step
+        )
+
+    def _images_of_step(self, batch: Batch, batch_idx: int) -> int:
+        """Images of the optimizer step to which a batch belongs, over all devices."""
+        if self.config.optim.accumulate == 1:
+            return batch["size"]
+        count, batches = len(self._data.train_indices), int(self.trainer.num_training_batches)
+        whole = min(self.config.batch_size, count)
+        last = min(whole, count - (batches - 1) * self.config.batch_size)
+        return accumulated_images(batch_idx, self.config.optim.accumulate, steps=batches, batch_size=whole, last=last)
 
     def read_objective(self) -> float:
         """Mean objective of the epoch that ends, in train mode: what the optimizer saw. Synchronises once."""
@@ -111,41 +208,82 @@ class Classifier(lightning.LightningModule):
                 collected = torch.zeros(count, logits.shape[1], device=self.device)
             collected[batch["position"].to(self.device, non_blocking=True)] = logits
         if collected is None:  # a rank without a share
-            collected = torch.zeros(count, self._num_classes(), device=self.device)
+            collected = torch.zeros(count, self._num_classes, device=self.device)
         self.train(was_training)
         if self.trainer.world_size > 1:
             # every image is nonzero on one rank only, so the sum puts the shares together
             collected = self.trainer.strategy.reduce(collected.clone(), reduce_op="sum")
         return collected.clone()
 
+    @property
+    def _data(self) -> ChipDataModule:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ChipDataModule)
+        return data
+
+    @property
     def _num_classes(self) -> int:
-        assert self.trainer.datamodule is not None  # type: ignore[attr-defined]
-        return len(self.trainer.datamodule.pack.classes)  # type: ignore[attr-defined]
+        return len(self._data.pack.classes)
 
     def synchronise_buffers(self) -> None:
         """Give all ranks the running statistics of rank 0, so that an evaluation is that of one set of weights."""
         if self.trainer.world_size > 1:
-            for buffer in self.network.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+            for network in dict.fromkeys((self.network, self.evaluated)):
+                for buffer in network.buffers():
+                    torch.distributed.broadcast(buffer, src=0)
+
+    def average_epoch(self, epochs: int) -> None:
+        """Let the average follow the epoch that ends, before it is evaluated.
+
+        Args:
+            epochs: of the budget.
+        """
+        if self.regularization.averaging:
+            with self.trainer.precision_plugin.val_step_context():
+                self.regularization.averaging.after_epoch(
+                    self.network, self.current_epoch + 1, epochs, self._inputs_of_epoch()
+                )
+
+    def _inputs_of_epoch(self) -> Iterator[torch.Tensor]:
+        """The images of an epoch once more, augmented and not mixed; all of them in each process."""
+        epoch = self.current_epoch
+        generator = torch.Generator(self.device).manual_seed(stream_seed(self.config.seed, "statistics", epoch))
+        for batch in self._data.statistics_stream(epoch):
+            stored = batch["image"].to(self.device, non_blocking=True)
+            yield self.inputs.standardise(self.training_view(stored, generator))
+
+    def deployed_state(self) -> dict[str, torch.Tensor]:
+        """The state dict, with what is evaluated in place of what trains."""
+        averaging = self.regularization.averaging
+        return with_average(self.state_dict(), averaging.state_dict()) if averaging else self.state_dict()
+
+    def deploy(self) -> None:
+        """Training is over: from here on the network is what was evaluated."""
+        self.load_state_dict(self.deployed_state())
+        self.regularization.averaging = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and schedules that follow the step; one that follows val NLL is stepped after evaluations."""
-        optimizer = make_optimizer(self.finetuning.rate_groups(), self.config.optim)
+        optimizer = make_optimizer(self.finetuning.rate_groups(), self.config.optim, second_pass=self.second_pass)
         self.plateau = make_plateau_schedule(optimizer, self.config.schedule)
         if self.plateau is not None and self._plateau_state is not None:
             self.plateau.load_state_dict(self._plateau_state)
-        schedule = make_step_schedule(optimizer, self.config.schedule, self.total_steps)
+        schedule = make_step_schedule(optimizer, self.config.schedule, self.total_steps, self.steps_per_epoch)
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of a schedule that Lightning does not know of."""
+        """Keep what Lightning does not know of: the state of a schedule, and the average."""
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
+        if self.regularization.averaging:
+            checkpoint["averaging"] = self.regularization.averaging.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
+        if self.regularization.averaging:
+            self.regularization.averaging.load_state_dict(checkpoint["averaging"])
         self._plateau_state = checkpoint.get("plateau")
         if self.plateau is not None and self._plateau_state is not None:
             self.plateau.load_state_dict(self._plateau_state)

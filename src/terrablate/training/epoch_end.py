@@ -76,6 +76,7 @@ class EpochEnd(Callback):
         epoch = trainer.current_epoch + 1
         objective = pl_module.read_objective()
         trained_seconds = time.monotonic() - self._epoch_began
+        pl_module.average_epoch(self.total_epochs)
         last = epoch == self.total_epochs or objective != objective
         row: Row = {
             "epoch": epoch,
@@ -114,7 +115,7 @@ class EpochEnd(Callback):
         return scores(logits, {name: labels.to(module.device) for name, labels in self._labels.items()})
 
     def _keep_best(self, module: Classifier, epoch: int) -> None:
-        state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        state = {name: value.detach().clone() for name, value in module.deployed_state().items()}
         self._best = {"epoch": epoch, "state_dict": state, "val_logits": self.history.last_logits}
 
     def _save(self, trainer: "lightning.Trainer") -> None:

@@ -15,20 +15,25 @@ from terrablate.data.module import ChipDataModule
 from terrablate.errors import UserError
 from terrablate.random_streams import numpy_stream, stream_seed
 from terrablate.training import figures, metrics
+from terrablate.training.by_heart import by_heart
 from terrablate.training.classifier import Classifier
+from terrablate.training.early_stopping import early_stopping_report
 from terrablate.training.floor import beats, best_accuracy, classical_floor
 from terrablate.training.frozen_features import random_state
 from terrablate.training.hardware import peak_memory_bytes
 from terrablate.training.history import History
 from terrablate.training.overfitting import Diagnosis, MonitorSettings, diagnose
 from terrablate.training.record import Record, Row
+from terrablate.training.regularize.averaging import deployed
+from terrablate.training.suspects import add_suspects
 
 logger = logging.getLogger(__name__)
 
 _WORST = 16
 _SHEET_ROWS, _SHEET_VIEWS = 6, 7
 _LEVEL_GROUPS = (
-    "data", "model", "norm", "dropout", "aug", "weights", "finetune", "optim", "schedule", "stop", "trainer", "logger",
+    "data", "model", "norm", "dropout", "aug", "weights", "finetune", "optim", "schedule", "loss",
+    "regularize", "stop", "trainer", "debug", "logger",
 )  # fmt: skip
 
 
@@ -71,6 +76,9 @@ def finish(
         "curves.png",
         lambda file: figures.draw_curves(file, record.folder.name, evaluations, diagnosis, note, best_accuracy(floor)),
     )
+    suspects = None
+    if best is not None and not at_once:  # else it is not the network that predicts
+        suspects = add_suspects(record, config, data, module, best, provenance["hardware"]["accelerator"])
     module.cpu()
     _draw_augmentations(record, config, data, module)
     _write_worst(record, config, data, logits[which])
@@ -86,6 +94,8 @@ def finish(
         "classes": data.pack.classes,
         "bands": data.pack.bands,
         "images": {"train": len(data.train_indices), "val": len(data.val_indices), "probe": len(data.probe_indices)},
+        "train_labels": {"by_class": data.class_counts, "changed": data.changed_labels},
+        "suspects": suspects,
         "epochs": history.epochs,
         "budget_epochs": total_epochs,
         "ended": ended,
@@ -94,6 +104,8 @@ def finish(
         "accuracy_by_class": details.accuracy_by_class if details else None,
         "confusion": details.confusion if details else None,
         "overfitting": _overfitting(diagnosis),
+        "early_stopping": None if at_once else early_stopping_report(evaluations, total_epochs),
+        "by_heart": by_heart(evaluations, len(data.probe_indices)) if config.debug.by_heart else None,
         **start,
         "floor": floor,
         "finetune": _finetune(module, config, history.epochs),
@@ -138,8 +150,8 @@ def monitor_settings(config: Config) -> MonitorSettings:
 
 
 def chance_nll(data: ChipDataModule) -> float:
-    """NLL of always answering the class frequencies of the training labels: their entropy in nats."""
-    counts = np.bincount(data.images("train").labels)
+    """NLL of always answering the true class frequencies of the training images: their entropy in nats."""
+    counts = np.bincount(data.true_labels)
     shares = counts[counts > 0] / counts.sum()
     return max(float(-(shares * np.log(shares)).sum()), 1e-9)
 
@@ -239,9 +251,10 @@ def _write_worst(record: Record, config: Config, data: ChipDataModule, logits: t
 
 
 def _slim_checkpoint(record: Record, config: Config) -> None:
-    """Drop the optimizer's state, which only resuming needs."""
+    """Keep what was evaluated as the network, and drop the optimizer's state, which only resuming needs."""
     if config.keep_optimizer or not record.last_checkpoint.is_file():
         return
     checkpoint = torch.load(record.last_checkpoint, map_location="cpu", weights_only=True)
+    checkpoint = deployed(checkpoint)
     kept = {name: value for name, value in checkpoint.items() if name not in ("optimizer_states", "lr_schedulers")}
     record.write("checkpoints/last.ckpt", lambda file: torch.save(kept, file))

@@ -154,7 +154,7 @@ def score(probabilities: Array, labels: Labels) -> dict[str, float]:
 
 
 def _compute(data: ChipDataModule, threads: int, cache: FloorCache | None) -> dict[str, Any]:
-    pack, labels = data.pack, data.pack.labels("train")
+    pack, labels = data.pack, data.given_labels
     rows = data.train_indices[
         stratified_sample(labels[data.train_indices], MOST_TRAINING_IMAGES, seed=0, stream="floor")
     ]
@@ -197,7 +197,8 @@ def _key(data: ChipDataModule) -> str:
     chosen: dict[Split, Indices] = {"train": data.train_indices, "val": data.val_indices}
     method = [_METHOD, importlib.metadata.version("scikit-learn"), pack.fingerprint, len(pack.classes)]
     digest = hashlib.sha256(json.dumps(method).encode())
+    labels = {"train": data.given_labels, "val": pack.labels("val")}
     for split, indices in chosen.items():
-        for numbers in (indices, pack.labels(split)[indices]):
+        for numbers in (indices, labels[split][indices]):
             digest.update(len(numbers).to_bytes(8, "little") + numbers.astype("<i8").tobytes())
     return digest.hexdigest()

@@ -219,9 +219,9 @@ def fit_frozen_features(
 
 
 def _train_rows(config: Config, data: ChipDataModule) -> npt.NDArray[np.int64]:
-    """All training images; those of the first epoch where `trainer.max_train_batches` limits it."""
+    """All training images; those of the first epoch where `debug.max_train_batches` limits it."""
     count = len(data.images("train"))
-    if config.trainer.max_train_batches is None:
+    if config.debug.max_train_batches is None:
         return np.arange(count)
     return np.sort(epoch_order(count, config.seed, 0)[: config.batch_size * data.steps_per_epoch])
 

@@ -73,12 +73,20 @@ def prepare(hardware: Hardware) -> None:
 
 
 def trainer_options(config: Config, hardware: Hardware) -> dict[str, Any]:
-    """Arguments of Lightning's Trainer that concern devices."""
+    """Arguments of Lightning's Trainer that all fits share: devices, what a step is, and what we do ourselves."""
     return {
         "accelerator": hardware.accelerator,
         "devices": hardware.world_size,
         "strategy": "ddp" if config.trainer.strategy == "ddp" else "auto",
         "precision": _PRECISIONS[hardware.precision],
+        "accumulate_grad_batches": config.optim.accumulate,
+        "gradient_clip_val": config.optim.clip_norm,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
     }
 
 

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from terrablate.config.schema import Config, EarlyStop, FittedStop
-from terrablate.training.overfitting import Evaluation, best_evaluation, would_stop_at
+from terrablate.training.early_stopping import stop_epoch
+from terrablate.training.overfitting import Evaluation, best_evaluation
 from terrablate.training.record import Row
 
 
@@ -70,10 +71,7 @@ class History:
         """The epoch at which the stopping rule ends the run; a function of the curves, so resuming needs no state."""
         evaluations, stop = self.evaluations(), config.stop
         if isinstance(stop, EarlyStop):
-            mode: Literal["min", "max"] = "min" if stop.metric == "nll" else "max"
-            values = [each.nll_val if stop.metric == "nll" else each.accuracy_val for each in evaluations]
-            index = would_stop_at(values, stop.patience, stop.min_delta, mode)
-            return None if index is None else evaluations[index].epoch
+            return stop_epoch(evaluations, stop.metric, stop.patience, stop.min_delta)
         if isinstance(stop, FittedStop):
             return next((each.epoch for each in evaluations if each.accuracy_probe >= stop.accuracy), None)
         return None

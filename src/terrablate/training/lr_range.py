@@ -1,11 +1,10 @@
 """The learning-rate range test (Smith 2017): train a few steps with a growing rate, and see where the loss falls.
 
-https://arxiv.org/abs/1506.01186, section 3.3. Weights, optimizer and random streams change meanwhile: the caller makes
-copies before and puts them back, or trains something that it throws away.
+https://arxiv.org/abs/1506.01186, section 3.3. What is trained is thrown away: `terrablate.training.find_rate`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -27,7 +26,7 @@ class RangeTest:
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    """As `train_step` gave them, all finite."""
+    """Of the steps, all finite."""
     smoothed: tuple[float, ...]
     suggestion: float | None
     """Where the smoothed loss falls fastest; None where it does not fall."""
@@ -35,44 +34,66 @@ class RangeTest:
     """Whether the test ended because of its loss."""
 
 
-def range_test(
-    train_step: Callable[[float], float], lowest: float = 1e-6, highest: float = 10.0, steps: int = 100
-) -> RangeTest:
-    """Train with rates that grow exponentially, until the loss is no number, or far above its lowest, or the end.
+class RangeCurve:
+    """A range test step by step, until the loss is no number, or far above its lowest, or the highest rate was tried.
 
     Args:
-        train_step: takes a learning rate, trains one step with it, gives the loss of that step (0 or more).
         lowest: first rate.
         highest: last rate.
-        steps: from the first to the last.
+        steps: from the first to the last, with rates that grow exponentially.
 
     Raises:
         ValueError: for fewer than 10 steps, or rates that do not grow.
-        ConfigError: if the very first loss is no finite number.
     """
-    if steps < 10 or not 0 < lowest < highest:
-        raise ValueError(f"{steps} steps from {lowest} to {highest}: needs 10 or more, from a low rate to a higher one")
-    rates: list[float] = []
-    losses: list[float] = []
-    curve: list[float] = []
-    for step in range(steps):
-        rate = lowest * (highest / lowest) ** (step / (steps - 1))
-        loss = train_step(rate)
-        diverged = not math.isfinite(loss)
-        if diverged:
-            break
-        rates.append(rate)
-        losses.append(loss)
-        curve = smoothed(losses)
-        diverged = curve[-1] > DIVERGENCE * min(curve)
-        if diverged:
-            break
-    if not rates:
-        raise ConfigError(
-            f"lr_find=true: the loss is {loss} before anything is trained; look at data and network first"
-        )
-    suggestion = suggest(rates, curve, round(_SETTLING * steps))
-    return RangeTest(tuple(rates), tuple(losses), tuple(curve), suggestion, diverged)
+
+    def __init__(self, lowest: float = 1e-6, highest: float = 10.0, steps: int = 100) -> None:
+        if steps < 10 or not 0 < lowest < highest:
+            raise ValueError(
+                f"{steps} steps from {lowest} to {highest}: needs 10 or more, from a low rate to a higher one"
+            )
+        self.lowest, self.highest, self.steps = lowest, highest, steps
+        self._rates: list[float] = []
+        self._losses: list[float] = []
+        self._diverged = False
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return len(self._rates)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.lowest * (self.highest / self.lowest) ** (self.done / (self.steps - 1))
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no next step."""
+        return self._diverged or self.done == self.steps
+
+    def add(self, loss: float) -> None:
+        """Take the loss (0 or more) of a step that was trained with `rate`.
+
+        Raises:
+            ConfigError: if the very first loss is no finite number.
+        """
+        if not math.isfinite(loss):
+            if not self._rates:
+                raise ConfigError(
+                    f"lr_find=true: the loss is {loss} before anything is trained; look at data and network first"
+                )
+            self._diverged = True
+            return
+        self._rates.append(self.rate)
+        self._losses.append(loss)
+        curve = smoothed(self._losses)
+        self._diverged = curve[-1] > DIVERGENCE * min(curve)
+
+    def result(self) -> RangeTest:
+        """The curve so far, and what it suggests."""
+        curve = smoothed(self._losses)
+        suggestion = suggest(self._rates, curve, round(_SETTLING * self.steps))
+        return RangeTest(tuple(self._rates), tuple(self._losses), tuple(curve), suggestion, self._diverged)
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:

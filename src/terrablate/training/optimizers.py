@@ -1,6 +1,6 @@
 """Optimizers from the config, over parameter groups that the caller has built."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,7 +11,38 @@ from terrablate.config.schema.training import SAM as SAMSection  # noqa: N811 - 
 from terrablate.config.schema.training import SGD, Adam, AdamW, AnyOptim, RMSprop, SAMAdamW, TimmOptim
 from terrablate.errors import ConfigError
 from terrablate.models.build import first_line
+from terrablate.models.finetune import RateGroup
 from terrablate.training.sam import SAM
+
+
+def make_optimizer(
+    rates: Sequence[RateGroup],
+    optim: AnyOptim,
+    *,
+    second_pass: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> torch.optim.Optimizer:
+    """The optimizer over parameters that share rates; each rate has a group that decays and one that does not.
+
+    Args:
+        rates: which parameters train, and at what share of `optim.lr`.
+        optim: the section of the config.
+        second_pass: for `sam`: makes the context of its second pass.
+    """
+    groups = []
+    for group in rates:
+        weights = [parameter for parameter in group.parameters if parameter.ndim > 1]
+        others = [parameter for parameter in group.parameters if parameter.ndim <= 1]
+        groups += [
+            {
+                "name": f"{group.name}: {kind}",
+                "params": members,
+                "lr": optim.lr * group.rate,
+                "weight_decay": weight_decay_of(members[0], optim),
+            }
+            for kind, members in (("weights", weights), ("biases and norms", others))
+            if members
+        ]
+    return create_optimizer(groups, optim, second_pass=second_pass)
 
 
 def create_optimizer(

@@ -118,30 +118,6 @@ def best_evaluation(evaluations: Sequence[Evaluation]) -> int | None:
     return min(finite, key=lambda index: evaluations[index].nll_val, default=None)
 
 
-def would_stop_at(values: Sequence[float], patience: int, min_delta: float, mode: Literal["min", "max"]) -> int | None:
-    """Index of the evaluation after which early stopping ends a run; None where it does not.
-
-    It stops once `patience` evaluations in a row have not improved on the best by more than `min_delta`. The best moves
-    only with such an improvement, so many small steps add up. NaN and infinity count as no improvement.
-    """
-    if patience < 1 or not 0 <= min_delta < math.inf or mode not in ("min", "max"):
-        raise ValueError(
-            f"would_stop_at got patience={patience}, min_delta={min_delta}, mode={mode!r}; "
-            "expected patience >= 1, min_delta >= 0 and mode 'min' or 'max'."
-        )
-    best: float | None = None
-    waited = 0
-    for index, value in enumerate(values):
-        cost = value if mode == "min" else -value
-        if math.isfinite(cost) and (best is None or best - cost > min_delta):
-            best, waited = cost, 0
-            continue
-        waited += 1
-        if waited >= patience:
-            return index
-    return None
-
-
 def diagnose(
     evaluations: Sequence[Evaluation],
     chance_nll: float,

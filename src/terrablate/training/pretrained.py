@@ -10,9 +10,12 @@ import yaml
 
 from terrablate.config.checks import run_folder
 from terrablate.config.schema import (
+    BatchNorm,
     Config,
     FileWeights,
     ImagenetWeights,
+    NativeNorm,
+    Norm,
     RunWeights,
     TimmModel,
     TorchgeoWeights,
@@ -74,6 +77,22 @@ def prepare_weights(
     if isinstance(weights, RunWeights):
         return _of_run(config, weights, bands, classes)
     return None
+
+
+def check_frozen_statistics(norm: Norm, loaded: LoadedWeights) -> None:
+    """Statistics that stay as they are must have come with the weights.
+
+    Raises:
+        WeightsError: if a layer whose statistics are frozen has none in the weights.
+    """
+    if not (isinstance(norm, NativeNorm | BatchNorm) and norm.frozen):
+        return
+    missing = [name for name in loaded.report["initialised"] if name.endswith("running_mean")]
+    if missing:
+        raise WeightsError(
+            f"norm.frozen=true: the weights have no running statistics for {len(missing)} layers, such as"
+            f" {missing[0].removesuffix('.running_mean')}, which would stay at 0 and 1; use norm.frozen=false"
+        )
 
 
 def _published(

@@ -11,26 +11,34 @@ from typing import Any
 import lightning
 import torch
 import yaml
+from torch import nn
 
+from terrablate.augment.pipeline import Augmentation
+from terrablate.config.checks.augment import rgb_positions
 from terrablate.config.identity import Hardware, code_identity, identity, run_id
 from terrablate.config.parse import plain
 from terrablate.config.schema import BatchNorm, Config, FrozenFeatures, NativeNorm
 from terrablate.data.module import ChipDataModule
-from terrablate.data.pack import ensure_pack
+from terrablate.data.pack import Pack, ensure_pack
 from terrablate.errors import UserError
 from terrablate.models.build import build, first_line
 from terrablate.models.norm import synchronise
 from terrablate.training import hardware as devices
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
+from terrablate.training.find_rate import find_rate
 from terrablate.training.finish import failure, finish
 from terrablate.training.frozen_features import fit_frozen_features
 from terrablate.training.history import History
 from terrablate.training.inputs import Inputs
 from terrablate.training.loggers import CurveLogger, make_loggers
+from terrablate.training.losses import make_loss
 from terrablate.training.normalization import choose_normalization
-from terrablate.training.pretrained import PreparedWeights, prepare_weights
+from terrablate.training.pretrained import PreparedWeights, check_frozen_statistics, prepare_weights
+from terrablate.training.profile import OperationProfile
 from terrablate.training.record import Record
+from terrablate.training.regularize.averaging import deployed
+from terrablate.training.robustness import add_robustness
 from terrablate.training.terminal import ProgressDisplay, show_summary
 
 logger = logging.getLogger(__name__)
@@ -53,18 +61,18 @@ class Job:
         """Epochs of the budget; one of steps is rounded up, its last epoch cut short. Frozen features take one pass."""
         if isinstance(self.config.finetune, FrozenFeatures):
             return 1
+        if self.config.debug.epochs is not None:
+            return self.config.debug.epochs
         if self.config.steps is not None:
-            epochs = -(-self.config.steps // self.data.steps_per_epoch)
-        else:
-            epochs = self.config.epochs
-        limit = self.config.trainer.max_epochs
-        return epochs if limit is None else min(epochs, limit)
+            return -(-self.config.steps // self.data.optimizer_steps_per_epoch)
+        return self.config.epochs
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the budget."""
-        whole = self.total_epochs * self.data.steps_per_epoch
-        return whole if self.config.steps is None else min(whole, self.config.steps)
+        if self.config.steps is not None and self.config.debug.epochs is None:
+            return self.config.steps
+        return self.total_epochs * self.data.optimizer_steps_per_epoch
 
 
 def run(config: Config) -> Record:
@@ -81,25 +89,17 @@ def run(config: Config) -> Record:
         _fit(job, [])
         return job.record
     with job.record.claim():
+        if config.lr_find:
+            find_rate(_module(job)[0], job.data.pack, job.record, config, job.hardware)
+            return job.record
         if not config.force and _done(job):
             result = job.record.result()
             assert result is not None
             show_summary(result, str(job.record.folder), already_done=True)
-            return job.record
-        _make_room(job)
-        _begin(job)
-        try:
-            _train(job)
-        except (KeyboardInterrupt, SystemExit):
-            logger.warning("interrupted; the same command goes on from the last checkpoint")
-            raise KeyboardInterrupt from None
-        except Exception as error:
-            failure(job.record, job.config, job.identity, job.code, error)
-            if isinstance(error, OSError):
-                raise UserError(
-                    f"{job.record.folder}: {error.strerror or error}; nothing was lost but the last epochs"
-                ) from error
-            raise
+        else:
+            _train_or_say_why(job)
+        if config.robustness:
+            add_robustness(job.record, config, job.data, job.hardware, job.code)
     return job.record
 
 
@@ -111,9 +111,27 @@ def prepare(config: Config) -> Job:
     data = ChipDataModule(config, ensure_pack(config.data, Path(config.packs_dir)), hardware.world_size)
     size = data.pack.image_size
     weights = prepare_weights(config, data.pack.bands, data.pack.classes, size)
-    digest = identity(config, data.pack.fingerprint, weights.digest if weights else None, hardware)
+    digest = identity(config, data.fingerprint, weights.digest if weights else None, hardware)
     folder = Path(config.runs_dir) / run_id(config, digest)
     return Job(config, hardware, data, weights, digest, code_identity(), Record(folder))
+
+
+def _train_or_say_why(job: Job) -> None:
+    """A record that is complete, can be resumed, or says why it failed."""
+    _make_room(job)
+    _begin(job)
+    try:
+        _train(job)
+    except (KeyboardInterrupt, SystemExit):
+        logger.warning("interrupted; the same command goes on from the last checkpoint")
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        failure(job.record, job.config, job.identity, job.code, error)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{job.record.folder}: {error.strerror or error}; nothing was lost but the last epochs"
+            ) from error
+        raise
 
 
 def _done(job: Job) -> bool:
@@ -182,50 +200,81 @@ def _resumed_history(job: Job) -> History:
     return history
 
 
-def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -> tuple[Classifier, dict[str, Any]]:
-    """Build and train; skips the training of a run that had ended before it was cut off."""
-    history = history if history is not None else History()
+def _module(job: Job) -> tuple[Classifier, dict[str, Any]]:
+    """What is trained, as it starts, and for the record what it starts from."""
     config, data = job.config, job.data
     pack = data.pack
     built = build(config, len(pack.bands), len(pack.classes), pack.image_size)
     loaded = job.weights.load(built) if job.weights else None
+    if loaded is not None:
+        check_frozen_statistics(config.norm, loaded)
     expected = loaded.statistics if loaded else None
     normalization = choose_normalization(config.data, pack.bands, pack.statistics, expected)
     report = {"weights": loaded.report if loaded else None, "normalization": normalization.plain()}
     if isinstance(config.norm, NativeNorm | BatchNorm) and config.norm.sync:
         synchronise(built.network)
     inputs = Inputs(config.data.scale, config.data.offset, normalization.center, normalization.spread)
-    spread = torch.tensor(pack.std / config.data.scale, dtype=torch.float32)
-    module = Classifier(built.network, inputs, spread, config, job.total_steps)
+    module = Classifier(
+        built.network,
+        inputs,
+        _augmentation(config, pack),
+        make_loss(config.loss, data.class_counts),
+        config,
+        total_steps=job.total_steps,
+        steps_per_epoch=data.optimizer_steps_per_epoch,
+        pretrained=_pretrained(built.network, report["weights"]),
+    )
+    return module, report
+
+
+def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -> tuple[Classifier, dict[str, Any]]:
+    """Build and train; skips the training of a run that had ended before it was cut off."""
+    history = history if history is not None else History()
+    config, data = job.config, job.data
+    module, report = _module(job)
     if history.ended(config, job.total_epochs):
         checkpoint = torch.load(job.record.last_checkpoint, map_location="cpu", weights_only=True)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(deployed(checkpoint)["state_dict"])
         return module, report
     if isinstance(config.finetune, FrozenFeatures):
         fit_frozen_features(module, data, job.record, history, loggers, job.hardware)
         return module, report
     module.finetuning.warn_of_budget(job.total_epochs)
     images = min(len(data.train_indices), config.batch_size * data.steps_per_epoch)
+    profiled = config.debug.profile_steps
     trainer = lightning.Trainer(
         **devices.trainer_options(config, job.hardware),
         max_epochs=job.total_epochs,
         callbacks=[
+            *([OperationProfile(job.record, profiled)] if profiled and devices.process_rank() == 0 else []),
             EpochEnd(config, data, job.record, history, job.total_epochs, loggers),
             *([ProgressDisplay(history, job.total_epochs, images)] if devices.process_rank() == 0 else []),
         ],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
         default_root_dir=job.record.folder,
     )
     resume = job.record.last_checkpoint
     trainer.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    module.deploy()
     return module, report
+
+
+def _pretrained(network: nn.Module, loading: dict[str, Any] | None) -> set[str]:
+    """Names of the parameters that were loaded."""
+    names = {name for name, _ in network.named_parameters()}
+    return names.difference(loading["initialised"]) if loading else set()
+
+
+def _augmentation(config: Config, pack: Pack) -> Augmentation:
+    """The recipe, told the bands of the data and what they hold, on the sensor's scale."""
+    return Augmentation(
+        config.aug.operations,
+        spread=torch.tensor(pack.std / config.data.scale, dtype=torch.float32),
+        center=torch.tensor((pack.mean + config.data.offset) / config.data.scale, dtype=torch.float32),
+        rgb=rgb_positions(pack.bands, config.data.rgb),
+        strength=config.aug.strength,
+    )
 
 
 def _provenance(job: Job) -> dict[str, Any]:
@@ -234,7 +283,7 @@ def _provenance(job: Job) -> dict[str, Any]:
     return {
         "identity": job.identity,
         "code": job.code,
-        "data_fingerprint": job.data.pack.fingerprint,
+        "data_fingerprint": job.data.fingerprint,
         "weights": job.weights.digest if job.weights else None,
         "hardware": vars(job.hardware),
         "device": devices.device_name(job.hardware.accelerator),

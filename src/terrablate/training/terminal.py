@@ -147,6 +147,8 @@ def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool =
     if overfitting["gap_loss"] is not None:
         lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, accuracy {overfitting['gap_accuracy']:+.3f}")
     lines.append(f"verdict       {overfitting['sentence']}")
+    if result.get("by_heart"):
+        lines.append(f"by heart      {result['by_heart']['sentence']}")
     if result.get("beats_floor") is False:  # no such key in records of older versions
         lines.append(f"floor         {sentence(result['floor'])}: the network does not beat it")
     lines.append(f"record        {folder}")

@@ -2,8 +2,10 @@
 
 from terrablate.config.checks.augment import check_augment
 from terrablate.config.checks.data import check_data, selected_bands
+from terrablate.config.checks.debug import check_debug, check_lr_find
 from terrablate.config.checks.finetune import check_finetune
 from terrablate.config.checks.network import SMALLEST_SIZE, check_network
+from terrablate.config.checks.regularize import check_regularize
 from terrablate.config.checks.surgery import check_surgery
 from terrablate.config.checks.training import check_training
 from terrablate.config.checks.weights import check_weights, run_folder
@@ -29,3 +31,6 @@ def check(config: Config, *, reads_data: bool = True) -> None:
     check_finetune(config)
     check_augment(config)
     check_training(config)
+    check_debug(config)
+    check_lr_find(config)
+    check_regularize(config)

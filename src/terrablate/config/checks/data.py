@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from terrablate.config.schema import Config, Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.config.schema import Config, Data, FolderData, FrozenFeatures, SyntheticData, TorchgeoData
 from terrablate.errors import ConfigError
 
 
@@ -10,6 +10,15 @@ def check_data(config: Config, *, reads_data: bool = True) -> None:
     """Bands, splits, and folders unless nothing is read from them."""
     data = config.data
     _check_bands(data)
+    if isinstance(data.label_noise, str) and not Path(data.label_noise).is_file() and reads_data:
+        raise ConfigError(
+            f"data.label_noise={data.label_noise}: there is no such file; give a rate such as 0.2, or a CSV file"
+        )
+    if data.sampler == "balanced" and isinstance(config.finetune, FrozenFeatures):
+        raise ConfigError(
+            f"data.sampler=balanced: finetune={config.finetune.name} fits to all images at once; use"
+            " data.sampler=shuffle"
+        )
     if isinstance(data, TorchgeoData) and not data.download and reads_data:
         folder = Path(data.root) / data.subfolder
         if not folder.is_dir() and not _packed(config):

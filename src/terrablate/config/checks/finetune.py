@@ -27,11 +27,18 @@ def _check_frozen_features(config: Config, name: str) -> None:
         raise ConfigError(f"dropout={config.dropout.name}: {nothing_trains}; use dropout=native or dropout=none")
     if isinstance(norm, NativeNorm | BatchNorm) and norm.frozen:
         raise ConfigError(f"norm.frozen=true: {nothing_trains}, statistics are frozen anyway; leave it at false")
+    if config.regularize.chosen:
+        raise ConfigError(f"regularize={config.regularize.name}: {nothing_trains}; use regularize=[]")
     if config.schedule.schedule != "constant":
         raise ConfigError(f"schedule={config.schedule.name}: {nothing_trains}; use schedule=constant")
     if config.stop.rule != "none":
         raise ConfigError(f"stop={config.stop.name}: finetune={name} is one pass and never stops early; use stop=none")
     if trainer.strategy != "auto" or trainer.devices != 1:
         raise ConfigError(f"trainer.devices={trainer.devices}: finetune={name} runs on one device; use trainer=auto")
+    if config.robustness:
+        raise ConfigError(
+            f"robustness=true: finetune={name} answers by a classifier outside its network, which the record does not"
+            " keep; leave it at false"
+        )
     if config.steps is not None:
         raise ConfigError(f"steps={config.steps}: {nothing_trains}, its budget is one pass; leave steps at null")

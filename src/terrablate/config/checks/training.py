@@ -1,5 +1,6 @@
 """Checks of what concerns training."""
 
+from terrablate.config.checks.optimisation import check_optim, check_schedule
 from terrablate.config.schema import Config
 from terrablate.errors import ConfigError
 
@@ -18,5 +19,5 @@ def check_training(config: Config) -> None:
         raise ConfigError("trainer.devices=auto: the CPU has no devices to count; say how many processes, such as 2")
     if trainer.precision == "16" and trainer.accelerator == "cpu":
         raise ConfigError("trainer.precision=16: needs a GPU; on the CPU use 32 or bf16")
-    if config.optim.optimizer == "sgd" and config.optim.nesterov and config.optim.momentum == 0:
-        raise ConfigError("optim.nesterov=true: needs optim.momentum above 0")
+    check_optim(config.optim, trainer)
+    check_schedule(config.schedule, None if config.steps is not None else config.epochs)

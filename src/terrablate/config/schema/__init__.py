@@ -4,6 +4,7 @@ Values live in `conf/`. A field has a default here only where it is neutral: a k
 is left out of the identity of a run, so that adding such a key later leaves older runs valid.
 """
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Seed
 from terrablate.config.schema.augment import Aug, Color, Flip, Operation
 from terrablate.config.schema.data import Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.config.schema.loss import Loss
 from terrablate.config.schema.network import (
     AlexNetModel,
     BatchNorm,
@@ -45,27 +47,31 @@ from terrablate.config.schema.network import (
     TorchvisionModel,
     Weights,
 )
+from terrablate.config.schema.regularize import Regularize
 from terrablate.config.schema.training import (
     SGD,
     AdamW,
+    AnyOptim,
     ConstantSchedule,
     CosineSchedule,
+    Debug,
     EarlyStop,
     FittedStop,
     Logger,
     Monitor,
     NoStop,
     PlateauSchedule,
+    Schedule,
     Trainer,
 )
 
 __all__ = [
     "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "CifarResNetModel", "Color", "Config", "ConstantSchedule",
-    "CosineSchedule", "Data", "DiscriminativeFinetune", "Dropout", "EarlyStop", "FileWeights", "Finetune",
+    "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout", "EarlyStop", "FileWeights", "Finetune",
     "FittedStop", "Flip", "FolderData", "FrozenFeatures", "FullFinetune", "GradualFinetune", "GroupNorm",
     "HeadFinetune", "ImagenetWeights", "InstanceNorm", "LayerNorm", "LeNetModel", "LocalCNNModel", "Logger",
     "MLPModel", "Model", "Monitor", "NativeNorm", "NoNorm", "NoStop", "Norm", "Operation", "PlateauSchedule",
-    "RunWeights", "Sat6CNNModel", "ScratchWeights", "SmallCNNModel", "Stem", "SyntheticData", "TimmModel",
+    "Regularize", "RunWeights", "Sat6CNNModel", "ScratchWeights", "SmallCNNModel", "Stem", "SyntheticData", "TimmModel",
     "TorchgeoData", "TorchgeoWeights", "TorchvisionModel", "Trainer", "Weights",
 ]  # fmt: skip
 
@@ -81,10 +87,13 @@ class Config:
     aug: Aug
     weights: Weights
     finetune: Finetune
-    optim: Annotated[AdamW | SGD, Field(discriminator="optimizer")]
-    schedule: Annotated[ConstantSchedule | CosineSchedule | PlateauSchedule, Field(discriminator="schedule")]
+    optim: AnyOptim
+    schedule: Schedule
+    loss: Loss
+    regularize: Regularize = field(default_factory=Regularize)
     stop: Annotated[NoStop | EarlyStop | FittedStop, Field(discriminator="rule")]
     trainer: Trainer
+    debug: Debug = field(default_factory=Debug)
     logger: Logger
     monitor: Monitor
     seed: Seed
@@ -97,3 +106,5 @@ class Config:
     force: Bool = False
     code: Literal["same", "any"] = "same"
     keep_optimizer: Bool = False
+    lr_find: Bool = False
+    robustness: Bool = False

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Finite, Fraction, Name, Positive, Seed
+from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, DropRate, Finite, Fraction, Name, Positive, Seed
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
@@ -26,6 +26,11 @@ class Data:
     val_per_class: Count | None = None
     split_seed: Seed = 0
     subset_seed: Seed
+    label_noise: Annotated[
+        DropRate | str | None, Field(description="null, a rate from 0 to less than 1, or the path of a CSV file")
+    ] = None
+    imbalance: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] | None = None
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
     normalize: Literal["auto", "dataset", "imagenet", "minmax", "percentile", "none"]
     on_error: Literal["raise", "skip"] = "raise"
     storage: Literal["auto", "mmap", "ram", "device"] = "auto"

@@ -1,4 +1,4 @@
-"""Sections of optim, schedule, stop, trainer, logger and monitor."""
+"""Sections of optim, schedule, stop, trainer, debug, logger and monitor."""
 
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -178,7 +178,7 @@ Schedule = Annotated[
     Field(discriminator="schedule"),
 ]
 
-# --- stop, trainer, logger, monitor
+# --- stop, trainer, debug, logger, monitor
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
@@ -211,7 +211,7 @@ class FittedStop:
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
 class Trainer:
-    """Devices, precision and limits."""
+    """Devices and precision."""
 
     name: Name
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -220,9 +220,19 @@ class Trainer:
     precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(lambda given: str(given))]
     threads: Count | None = None
     checkpoint_seconds: NonNegative
-    max_epochs: Count | None = None
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class Debug:
+    """What is no result: small runs that show whether anything breaks, learns, or takes time; neutral throughout."""
+
+    name: Name = "none"
+    epochs: Count | None = None
     max_train_batches: Count | None = None
     max_eval_images: Count | None = None
+    train_images: Annotated[int, Strict(), Field(ge=2)] | None = None
+    by_heart: Bool = False
+    profile_steps: Count | None = None
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)

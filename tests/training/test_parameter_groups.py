@@ -1,6 +1,5 @@
-"""Optimizers and schedules: arguments arrive, weight decay spares what it should, the learning rate by step."""
+"""The optimizer over the parameters of a network: what decays, which rate each group has, what is left out."""
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -8,18 +7,11 @@ import torch
 from torch import nn
 
 from terrablate.config import Config
-from terrablate.config.schema import SGD, AdamW, ConstantSchedule, CosineSchedule, PlateauSchedule
+from terrablate.config.schema import SGD, AdamW
 from terrablate.models.finetune import RateGroup
 from terrablate.models.networks import SmallCNN
 from terrablate.models.norm import apply_norm
-from terrablate.training.optimization import (
-    cosine_factor,
-    make_optimizer,
-    make_plateau_schedule,
-    make_step_schedule,
-)
-
-CONSTANT = ConstantSchedule(name="constant", schedule="constant")
+from terrablate.training.optimizers import make_optimizer
 
 
 def adamw(lr: float = 0.01, weight_decay: float = 0.1) -> AdamW:
@@ -28,14 +20,6 @@ def adamw(lr: float = 0.01, weight_decay: float = 0.1) -> AdamW:
 
 def sgd(lr: float = 0.1, weight_decay: float = 0.1, momentum: float = 0.0, nesterov: bool = False) -> SGD:
     return SGD(name="sgd", optimizer="sgd", lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
-
-
-def cosine(warmup: float, final: float = 0.0) -> CosineSchedule:
-    return CosineSchedule(name="cosine", schedule="cosine", warmup=warmup, final=final)
-
-
-def plateau(factor: float = 0.5, patience: int = 1, threshold: float = 0.01) -> PlateauSchedule:
-    return PlateauSchedule(name="plateau", schedule="plateau", factor=factor, patience=patience, threshold=threshold)
 
 
 @pytest.fixture
@@ -139,102 +123,3 @@ def test_parameters_without_gradient_neither_decay_nor_move_by_momentum(network:
 
 
 # --- constant
-
-
-@pytest.mark.parametrize("schedule", [CONSTANT, plateau()])
-def test_the_step_does_not_change_the_rate_of_other_schedules(network: nn.Module, schedule: PlateauSchedule) -> None:
-    assert make_step_schedule(make_optimizer(whole(network), adamw()), schedule, 10) is None
-
-
-# --- cosine
-
-
-def test_cosine_starts_above_zero_peaks_after_the_warmup_and_ends_at_its_final_share() -> None:
-    factor = cosine_factor(cosine(warmup=0.1, final=0.2), 100)
-    assert factor(0) == pytest.approx(0.1)
-    assert factor(4) == pytest.approx(0.5)
-    assert factor(9) == factor(10) == pytest.approx(1.0)
-    assert factor(99) == pytest.approx(0.2)
-    assert factor(100) == pytest.approx(0.2)  # the scheduler steps once after the last step
-    assert factor(10 + 89 // 2) > factor(10 + 89 // 2 + 1)
-
-
-def test_cosine_without_warmup_is_half_a_cosine() -> None:
-    factor = cosine_factor(cosine(warmup=0.0), 11)
-    expected = [0.5 * (1 + math.cos(math.pi * step / 10)) for step in range(11)]
-    assert [factor(step) for step in range(11)] == pytest.approx(expected)
-    assert factor(5) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(("warmup", "total"), [(0.0, 1), (0.05, 1), (1.0, 1), (1.0, 5), (0.5, 2)])
-def test_cosine_of_few_steps_stays_between_zero_and_one(warmup: float, total: int) -> None:
-    factor = cosine_factor(cosine(warmup), total)
-    values = [factor(step) for step in range(total)]
-    assert all(0 <= value <= 1 for value in values)
-    assert values[0] > 0
-
-
-def test_cosine_sets_the_rate_of_each_step_of_both_groups(network: nn.Module) -> None:
-    optimizer = make_optimizer(whole(network), sgd(lr=0.5))
-    schedule = make_step_schedule(optimizer, cosine(warmup=0.2, final=0.1), 10)
-    assert schedule is not None
-    seen = []
-    for _ in range(10):
-        assert len(rates(optimizer)) == 1
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    tail = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / 7)) for step in range(8)]
-    assert seen == pytest.approx([0.5 * value for value in [0.5, 1.0, *tail]])
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
-
-
-def test_cosine_scales_the_rate_of_each_group(network: nn.Module) -> None:
-    optimizer = make_optimizer(halves(network, 0.1), sgd(lr=0.5))
-    schedule = make_step_schedule(optimizer, cosine(warmup=0.2, final=0.1), 10)
-    assert schedule is not None
-    factor = cosine_factor(cosine(warmup=0.2, final=0.1), 10)
-    for step in range(10):
-        expected = [0.5 * factor(step), 0.5 * factor(step), 0.05 * factor(step), 0.05 * factor(step)]
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(expected)
-        optimizer.step()
-        schedule.step()
-
-
-# --- plateau
-
-
-def test_plateau_lowers_the_rate_when_val_nll_stops_falling(network: nn.Module) -> None:
-    optimizer = make_optimizer(whole(network), sgd(lr=1.0))
-    schedule = make_plateau_schedule(optimizer, plateau(factor=0.5, patience=1, threshold=0.01))
-    assert schedule is not None
-    seen = []
-    for nll in [1.0, 0.9, 0.895, 0.896, 0.5, 0.5, 0.5]:
-        schedule.step(nll)
-        seen.append(optimizer.param_groups[0]["lr"])
-    # 0.895 is no improvement by 0.01 nats over 0.9, and patience is one evaluation
-    assert seen == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
-    assert len(rates(optimizer)) == 1
-
-
-def test_the_threshold_of_plateau_is_in_nats_not_in_shares(network: nn.Module) -> None:
-    optimizer = make_optimizer(whole(network), sgd(lr=1.0))
-    schedule = make_plateau_schedule(optimizer, plateau(patience=0, threshold=0.01))
-    assert schedule is not None
-    for nll in [0.1, 0.095]:  # 5 % better, yet only 0.005 nats
-        schedule.step(nll)
-    assert optimizer.param_groups[0]["lr"] == 0.5
-
-
-def test_plateau_lowers_the_rate_of_each_group_however_low(network: nn.Module) -> None:
-    optimizer = make_optimizer(halves(network, 1e-8), sgd(lr=1.0))
-    schedule = make_plateau_schedule(optimizer, plateau(factor=0.5, patience=0))
-    assert schedule is not None
-    for nll in [1.0, 1.0]:
-        schedule.step(nll)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5, 0.5e-8, 0.5e-8]
-
-
-@pytest.mark.parametrize("schedule", [CONSTANT, cosine(0.0)])
-def test_val_nll_does_not_change_the_rate_of_other_schedules(network: nn.Module, schedule: CosineSchedule) -> None:
-    assert make_plateau_schedule(make_optimizer(whole(network), adamw()), schedule) is None
