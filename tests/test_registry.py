@@ -34,7 +34,8 @@ SMALL = (
     "model=small_cnn", "model.width=4", "trainer=cpu", "trainer.threads=1", "debug.max_train_batches=2",
     "trainer.checkpoint_seconds=0", "epochs=2", "batch_size=8", "data.image_size=16",
 )  # fmt: skip
-CHOICES = [pytest.param(choice, id=f"{choice.group}={choice.name}") for choice in all_choices()]
+CHOICES = [pytest.param(c, id=f"{c.group}={c.name}") for c in all_choices() if c.group != "study"]
+"""Studies are many runs each: `study/`."""
 
 
 # --- data that the choices need, written small

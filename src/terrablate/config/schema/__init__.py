@@ -48,6 +48,7 @@ from terrablate.config.schema.network import (
     Weights,
 )
 from terrablate.config.schema.regularize import Regularize
+from terrablate.config.schema.study import Membership, Study
 from terrablate.config.schema.training import (
     SGD,
     AdamW,
@@ -66,13 +67,14 @@ from terrablate.config.schema.training import (
 )
 
 __all__ = [
-    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "CifarResNetModel", "Color", "Config", "ConstantSchedule",
-    "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout", "EarlyStop", "FileWeights", "Finetune",
-    "FittedStop", "Flip", "FolderData", "FrozenFeatures", "FullFinetune", "GradualFinetune", "GroupNorm",
-    "HeadFinetune", "ImagenetWeights", "InstanceNorm", "LayerNorm", "LeNetModel", "LocalCNNModel", "Logger",
-    "MLPModel", "Model", "Monitor", "NativeNorm", "NoNorm", "NoStop", "Norm", "Operation", "PlateauSchedule",
-    "Regularize", "RunWeights", "Sat6CNNModel", "ScratchWeights", "SmallCNNModel", "Stem", "SyntheticData", "TimmModel",
-    "TorchgeoData", "TorchgeoWeights", "TorchvisionModel", "Trainer", "Weights",
+    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "CifarResNetModel", "Color", "Config",
+    "ConstantSchedule", "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout", "EarlyStop",
+    "FileWeights", "Finetune", "FittedStop", "Flip", "FolderData", "FrozenFeatures", "FullFinetune",
+    "GradualFinetune", "GroupNorm", "HeadFinetune", "ImagenetWeights", "InstanceNorm", "LayerNorm",
+    "LeNetModel", "LocalCNNModel", "Logger", "MLPModel", "Membership", "Model", "Monitor", "NativeNorm",
+    "NoNorm", "NoStop", "Norm", "Operation", "PlateauSchedule", "Regularize", "RunWeights", "Sat6CNNModel",
+    "ScratchWeights", "SmallCNNModel", "Stem", "Study", "SyntheticData", "TimmModel", "TorchgeoData",
+    "TorchgeoWeights", "TorchvisionModel", "Trainer", "Weights",
 ]  # fmt: skip
 
 
@@ -95,6 +97,7 @@ class Config:
     trainer: Trainer
     debug: Debug = field(default_factory=Debug)
     logger: Logger
+    study: Study = field(default_factory=Study)
     monitor: Monitor
     seed: Seed
     epochs: Count
@@ -103,6 +106,7 @@ class Config:
     eval_every: Count
     runs_dir: str
     packs_dir: str
+    studies_dir: str = "studies"
     force: Bool = False
     code: Literal["same", "any"] = "same"
     keep_optimizer: Bool = False
