@@ -17,7 +17,7 @@ _ELSEWHERE = {
     "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "robustness", "lr_find", "logger", "monitor"},
     "data": {
         "root", "subfolder", "download", "checksum", "storage", "native_size", "train_list", "val_list", "group_csv",
-        "label_noise",
+        "label_noise", "sha256",
     },
     "trainer": {"name", "accelerator", "devices", "strategy", "threads", "checkpoint_seconds"},
     "weights": {"path", "file", "run", "sha256"},
