@@ -87,14 +87,14 @@ def needs(choice: Choice, compose: Compose, folder: Path) -> Sequence[str]:
             return [f"data.root={folder / 'data'}"]
         case "data", _:
             content = yaml.safe_load(choice.path.read_text())
-            if content["source"] == "torchgeo":
-                write_torchgeo(folder / "data" / content["subfolder"], content["dataset"])
-                return [f"data.root={folder / 'data'}"]
             if content["source"] in WRITERS:
                 WRITERS[content["source"]](folder / "data" / content["subfolder"])
                 unverified = ["data.checksum=false"] if content["source"] == "so2sat" else []
                 objective = ["loss=bce"] if content.get("labels") == "several" else []
                 return [f"data.root={folder / 'data'}", *unverified, *objective]
+            if content["source"] == "torchgeo":
+                write_torchgeo(folder / "data" / content["subfolder"], content["dataset"])
+                return [f"data.root={folder / 'data'}"]
         case "model", name:
             model = compose(f"model={name}", "data.image_size=128").model
             size = next(size for size in (16, 32, 64, 80) if takes(model, 13, 10, size))

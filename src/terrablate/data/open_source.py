@@ -13,7 +13,6 @@ from terrablate.config.schema import (
     Data,
     FolderData,
     PatternNetData,
-    PublishedData,
     Sat6Data,
     So2SatData,
     SyntheticData,
@@ -42,8 +41,18 @@ def open_source(data: Data) -> Source:
         bands = selected_bands(data, list(BANDS), list(RGB))
         counts: dict[Split, int] = {"train": data.train, "val": data.val, "test": data.test}
         return SyntheticSource(seed=data.split_seed, size=data.size, counts=counts, bands=bands)
-    if isinstance(data, PublishedData):
-        return _open_published(data, root)
+    if isinstance(data, TorchgeoData):
+        from terrablate.data.torchgeo_source import TorchgeoSource
+
+        names = data.band_names or []
+        return TorchgeoSource(
+            data.dataset,
+            root,
+            band_names=names,
+            bands=selected_bands(data, names, data.rgb),
+            download=data.download,
+            checksum=data.checksum,
+        )
     if isinstance(data, FolderData):
         from terrablate.data.folder import FolderSource
 
@@ -64,19 +73,13 @@ def open_source(data: Data) -> Source:
             folds=data.folds,
             split_seed=data.split_seed,
         )
-    raise TypeError(f"no source for {type(data).__name__}")
+    return _open_odd(data, root)
 
 
-def _open_published(data: PublishedData, root: Path) -> Source:
-    names = data.band_names or []
-    bands = selected_bands(data, names, data.rgb)
+def _open_odd(data: Data, root: Path) -> Source:
+    """Those that torchgeo has in a form of their own, or not at all."""
+    bands = selected_bands(data, data.band_names or [], data.rgb)
     match data:
-        case TorchgeoData():
-            from terrablate.data.torchgeo_source import TorchgeoSource
-
-            return TorchgeoSource(
-                data.dataset, root, band_names=names, bands=bands, download=data.download, checksum=data.checksum
-            )
         case PatternNetData():
             from terrablate.data.patternnet import PatternNetSource
 
@@ -119,6 +122,7 @@ def _open_published(data: PublishedData, root: Path) -> Source:
                 download=data.download,
                 checksum=data.checksum,
             )
+    raise TypeError(f"no source for {type(data).__name__}")
 
 
 def pack_spec(data: Data) -> dict[str, Any]:
