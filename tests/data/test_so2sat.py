@@ -90,6 +90,8 @@ def test_bands_come_in_the_order_asked_for_whatever_their_sensor(source: Callabl
     ]
     assert np.array_equal(image, np.stack(expected).astype(np.float32))
     assert source("data.bands=rgb").bands == ("B04", "B03", "B02")
+    radar = source("data.bands=[S1_B6,S1_B5]").dataset("train")[7]["image"]
+    assert np.array_equal(radar, values["sen1"][7, :, :, [5, 4]].astype(np.float32))
 
 
 def test_reflectance_is_packed_as_it_is_and_the_network_sees_it_undivided(
