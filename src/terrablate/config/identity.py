@@ -18,7 +18,7 @@ _ELSEWHERE = {
         "study", "studies_dir"},
     "data": {
         "root", "subfolder", "download", "checksum", "storage", "native_size", "train_list", "val_list", "group_csv",
-        "label_noise",
+        "label_noise", "sha256",
     },
     "trainer": {"name", "accelerator", "devices", "strategy", "threads", "checkpoint_seconds"},
     "weights": {"path", "file", "run", "sha256"},

@@ -12,7 +12,17 @@ from pydantic.dataclasses import dataclass
 
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Seed
 from terrablate.config.schema.augment import Aug, Color, Flip, Operation
-from terrablate.config.schema.data import Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.config.schema.data import (
+    BigEarthNetData,
+    Data,
+    FolderData,
+    PatternNetData,
+    PublishedData,
+    Sat6Data,
+    So2SatData,
+    SyntheticData,
+    TorchgeoData,
+)
 from terrablate.config.schema.loss import Loss
 from terrablate.config.schema.network import (
     AlexNetModel,
@@ -67,14 +77,15 @@ from terrablate.config.schema.training import (
 )
 
 __all__ = [
-    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "CifarResNetModel", "Color", "Config",
-    "ConstantSchedule", "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout", "EarlyStop",
-    "FileWeights", "Finetune", "FittedStop", "Flip", "FolderData", "FrozenFeatures", "FullFinetune",
-    "GradualFinetune", "GroupNorm", "HeadFinetune", "ImagenetWeights", "InstanceNorm", "LayerNorm",
-    "LeNetModel", "LocalCNNModel", "Logger", "MLPModel", "Membership", "Model", "Monitor", "NativeNorm",
-    "NoNorm", "NoStop", "Norm", "Operation", "PlateauSchedule", "Regularize", "RunWeights", "Sat6CNNModel",
-    "ScratchWeights", "SmallCNNModel", "Stem", "Study", "SyntheticData", "TimmModel", "TorchgeoData",
-    "TorchgeoWeights", "TorchvisionModel", "Trainer", "Weights",
+    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "BigEarthNetData", "CifarResNetModel", "Color",
+    "Config", "ConstantSchedule", "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout",
+    "EarlyStop", "FileWeights", "Finetune", "FittedStop", "Flip", "FolderData", "FrozenFeatures",
+    "FullFinetune", "GradualFinetune", "GroupNorm", "HeadFinetune", "ImagenetWeights", "InstanceNorm",
+    "LayerNorm", "LeNetModel", "LocalCNNModel", "Logger", "MLPModel", "Membership", "Model", "Monitor",
+    "NativeNorm", "NoNorm", "NoStop", "Norm", "Operation", "PatternNetData", "PlateauSchedule", "PublishedData",
+    "Regularize", "RunWeights", "Sat6CNNModel", "Sat6Data", "ScratchWeights", "SmallCNNModel", "So2SatData",
+    "Stem", "Study", "SyntheticData", "TimmModel", "TorchgeoData", "TorchgeoWeights", "TorchvisionModel",
+    "Trainer", "Weights",
 ]  # fmt: skip
 
 
@@ -82,7 +93,10 @@ __all__ = [
 class Config:
     """One run."""
 
-    data: Annotated[SyntheticData | TorchgeoData | FolderData, Field(discriminator="source")]
+    data: Annotated[
+        SyntheticData | TorchgeoData | FolderData | PatternNetData | So2SatData | Sat6Data | BigEarthNetData,
+        Field(discriminator="source"),
+    ]
     model: Model
     norm: Norm
     dropout: Dropout
