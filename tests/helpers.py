@@ -24,7 +24,7 @@ def compose_in(folder: Path, *overrides: str, packs_dir: str | None = None) -> C
 
 def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     """Call `src/train.py` in a process of its own, from a folder; runs and packs go below it."""
-    places = (f"runs_dir={folder / 'runs'}", f"packs_dir={folder / 'packs'}")
+    places = [f"{name}_dir={folder / name}" for name in ("runs", "packs", "studies")]
     command = [sys.executable, str(PROJECT / "src" / "train.py"), *overrides, *places]
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -17,18 +17,28 @@ def results(folder: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_each_run_of_a_sweep_speaks_and_one_mistake_stops_no_other(tmp_path: Path) -> None:
-    done = run_train(tmp_path, *TINY, "-m", "trainer=cpu", "batch_size=64", "seed=0,-1,1")
+def test_each_run_of_a_sweep_speaks_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
+    done = run_train(tmp_path, *TINY, "-m", "trainer=cpu", "loss=focal,weighted,l2", "hydra/launcher=basic")
     assert done.returncode == 2
     assert [done.stderr.count(f"run {number} of the sweep: ") for number in (1, 2, 3)] == [1, 1, 1]
-    assert done.stderr.count("exceeds the 40 training images") == 2
-    assert "error: seed=-1: expected a whole number" in done.stderr
-    assert [result["seed"] for result in results(tmp_path)] == [0, 1]
+    assert done.stderr.count("error: loss=weighted: all classes have equally many") == 1
+    assert "2 complete, 1 refused" in done.stdout
+    assert "loss=weighted seed=0: refused: loss=weighted: all classes have" in done.stdout
+    assert [result["status"] for result in results(tmp_path)].count("complete") == 2
+
+
+def test_a_mistake_in_a_sweep_is_told_before_anything_runs(tmp_path: Path) -> None:
+    done = run_train(tmp_path, *TINY, "-m", "model.width=4,-1,8", "seed=0,1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: variant 'model.width=-1': model.width=-1: expected ")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
 def test_a_multi_device_run_in_a_sweep_trains_in_a_process_of_its_own(tmp_path: Path) -> None:
-    done = run_train(tmp_path, *TINY, "-m", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1,2")
+    done = run_train(
+        tmp_path, *TINY, "-m", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1,2", "hydra/launcher=basic"
+    )
     assert done.returncode == 0, done.stderr
     provenances = [result["provenance"] for result in results(tmp_path)]
     assert sorted(each["hardware"]["world_size"] for each in provenances) == [1, 2]  # type: ignore[index]

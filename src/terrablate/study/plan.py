@@ -49,8 +49,8 @@ class PlannedRun:
         return self.variant, self.seed
 
 
-def checked_digests(variants: Sequence[Variant], common: Sequence[str], compose: Compose) -> dict[str, str]:
-    """Compose every variant with seed 0, and tell its digest.
+def checked(variants: Sequence[Variant], common: Sequence[str], compose: Compose) -> tuple[Config, dict[str, str]]:
+    """Compose every variant with seed 0: the config of the first, and the digest of each.
 
     Args:
         variants: of a design.
@@ -62,12 +62,14 @@ def checked_digests(variants: Sequence[Variant], common: Sequence[str], compose:
     """
     mistakes: list[str] = []
     found: dict[str, str] = {}
+    configs: list[Config] = []
     for variant in variants:
         try:
             config = compose([*common, *variant.overrides, "seed=0"])
         except ConfigError as error:
             mistakes += [f"variant {variant.name!r}: {line}" for line in str(error).splitlines()]
             continue
+        configs.append(config)
         found[variant.name] = _with_files(config)
     if mistakes:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
@@ -79,7 +81,7 @@ def checked_digests(variants: Sequence[Variant], common: Sequence[str], compose:
                 " a level changes nothing, or is overridden"
             )
         by_digest[digest] = name
-    return found
+    return configs[0], found
 
 
 def planned_runs(

@@ -15,7 +15,7 @@ from terrablate.study.definition import design_of, grid, grid_design, label_of, 
 from terrablate.study.designs import Design
 from terrablate.study.folder import StudyFolder
 from terrablate.study.outcome import Outcome
-from terrablate.study.plan import Compose, PlannedRun, checked_digests, planned_runs, tuning_runs
+from terrablate.study.plan import Compose, PlannedRun, checked, planned_runs, tuning_runs
 from terrablate.study.show import show_end, show_plan
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def sweep(
     study = _study_of(composed)
     study, design, seeds, common = _asked(study, arguments)
     compose = _composer(composed, loader)
-    digests = checked_digests(design.variants, common, compose)
-    first = compose([*common, "seed=0"])
+    first, digests = checked(design.variants, common, compose)
     folder = StudyFolder(Path(first.studies_dir) / str(study.name))
     runs = planned_runs(study, design, seeds, common, digests, {})
     code = None if first.code == "any" else code_identity()
