@@ -31,6 +31,7 @@ class Data:
     ] = None
     imbalance: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] | None = None
     sampler: Literal["shuffle", "balanced"] = "shuffle"
+    labels: Literal["one", "several"] = "one"
     normalize: Literal["auto", "dataset", "imagenet", "minmax", "percentile", "none"]
     on_error: Literal["raise", "skip"] = "raise"
     storage: Literal["auto", "mmap", "ram", "device"] = "auto"
