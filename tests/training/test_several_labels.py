@@ -18,7 +18,7 @@ from terrablate.config import Config
 from terrablate.data.pack import Pack
 from terrablate.errors import DataError
 from terrablate.training import floor
-from terrablate.training.floor import score_several
+from terrablate.training.floor import beats, score_several, sentence
 from terrablate.training.frozen_features import OneVersusRest
 from terrablate.training.label_metrics import NAMES
 from terrablate.training.overfitting import diagnose
@@ -236,8 +236,19 @@ def test_the_floor_finds_what_bands_tell(tmp_path: Path) -> None:
     for name in ("logistic_regression", "random_forest"):
         assert found[name]["accuracy"] == found[name]["average_precision_macro"] == 1.0
         assert found[name]["nll"] < 0.1
+    assert found["best"] == min(("logistic_regression", "random_forest"), key=lambda name: found[name]["nll"])
+    assert beats(found, {"average_precision_macro/val": 1.0, "accuracy/val": 1.0}) is False
+    assert sentence(found).endswith("reaches val mAP 1.000")
     data.given_labels = np.ones_like(content["train"])
     assert floor_of(data)["note"] == "no floor: all 60 training images have the same labels"
+
+
+def test_the_floor_of_several_labels_is_beaten_by_mean_average_precision() -> None:
+    reached = {"accuracy": 0.9, "nll": 0.1, "average_precision_macro": 0.5}
+    found = {"best": "random_forest", "random_forest": reached, "val_images": 20}
+    assert beats(found, {"average_precision_macro/val": 0.51, "accuracy/val": 0.0}) is True
+    assert beats(found, {"average_precision_macro/val": 0.5, "accuracy/val": 1.0}) is False
+    assert beats(found, None) is False
 
 
 def test_the_floors_figures_are_those_of_clipped_probabilities() -> None:

@@ -39,7 +39,7 @@ def stratified_labels(labels: Labels, size: int, seed: int, stream: str) -> Indi
     sets, which, images = np.unique(labels.astype(bool), axis=0, return_inverse=True, return_counts=True)
     order = generator.permutation(len(sets))  # decides between sets that fit equally well
     taken = np.empty(len(sets), np.int64)
-    taken[order] = _shares_of_sets(sets[order].astype(np.float64), images[order] * (size / count), size)
+    taken[order] = _shares_of_sets(sets[order].astype(np.float64), images[order], size)
     if size >= sets.any(0).sum():
         for label in np.flatnonzero(sets.any(0)):
             _bring_in(sets, taken, int(label))
@@ -48,11 +48,12 @@ def stratified_labels(labels: Labels, size: int, seed: int, stream: str) -> Indi
     return np.sort(np.concatenate([members[:take] for members, take in zip(by_set, taken, strict=True)]))
 
 
-def _shares_of_sets(sets: npt.NDArray[np.float64], exact: npt.NDArray[np.float64], size: int) -> Indices:
-    """How many images of each of S sets, S,K, to take: the exact share, S, rounded down or up; `size` together."""
-    least = np.floor(exact + 1e-9).astype(np.int64)
+def _shares_of_sets(sets: npt.NDArray[np.float64], images: Indices, size: int) -> Indices:
+    """How many of the images, S, of each of S sets, S,K, to take: about their share, and `size` together."""
+    exact = images * (size / images.sum())
+    taken = np.floor(exact + 1e-9).astype(np.int64)
     most = np.ceil(exact - 1e-9).astype(np.int64)
-    taken = least.copy()
+    fewest, most_exchanged = np.maximum(taken - 1, 0), np.minimum(most + 1, images)
     lacking = (exact - taken) @ sets  # of each class; its squares, added up, are to be small
     while taken.sum() < size:
         gain = np.where(taken < most, sets @ (2 * lacking - 1), -np.inf)
@@ -60,7 +61,7 @@ def _shares_of_sets(sets: npt.NDArray[np.float64], exact: npt.NDArray[np.float64
         taken[best] += 1
         lacking -= sets[best]
     for _ in range(_EXCHANGES):
-        out, into = np.flatnonzero(taken > least), np.flatnonzero(taken < most)
+        out, into = np.flatnonzero(taken > fewest), np.flatnonzero(taken < most_exchanged)
         if not len(out) or not len(into):
             break
         leaving, coming = sets[out], sets[into]

@@ -56,9 +56,9 @@ def classical_floor(data: ChipDataModule, threads: int) -> dict[str, Any]:
 
     Returns:
         `logistic_regression` and `random_forest`, each with val `accuracy` and `nll` in nats, and of several labels an
-        image `average_precision_macro`; `best`, the name of the
-        more accurate one; `train_images` and `val_images` that were used; `note`, a sentence if only part of the
-        training images were used, or if there is no floor, in which case the first three are None.
+        image `average_precision_macro`; `best`, the name of the more accurate one, or of the higher mean average
+        precision; `train_images` and `val_images` that were used; `note`, a sentence if only part of the training images
+        were used, or if there is no floor, in which case the first three are None.
     """
     cache, key = FloorCache(data.pack.folder), _key(data)
     if (found := cache.result(key)) is not None:
@@ -80,21 +80,33 @@ def best_accuracy(floor: Mapping[str, Any]) -> float | None:
 def beats(floor: Mapping[str, Any], deployed: Mapping[str, Any] | None) -> bool | None:
     """Whether deployed weights get more val images right than the best classifier of the floor.
 
-    None where there is no floor; False where the run left no weights that work.
+    Of several labels an image: whether their mean average precision is higher. None where there is no floor; False
+    where the run left no weights that work.
     """
-    to_beat = best_accuracy(floor)
-    if to_beat is None:
+    if floor["best"] is None:
         return None
-    reached = deployed["accuracy/val"] if deployed is not None else None
+    figure = _figure(floor[floor["best"]])
+    to_beat = floor[floor["best"]][figure]
+    reached = deployed[f"{figure}/val"] if deployed is not None else None
     if reached is None or not math.isfinite(reached):
         return False
+    if figure != "accuracy":
+        return bool(reached > to_beat)
     images = floor["val_images"]  # compared as whole images, since both accuracies are rounded
     return round(reached * images) > round(to_beat * images)
 
 
-def sentence(floor: Mapping[str, Any], accuracy_name: str = "accuracy") -> str:
+def sentence(floor: Mapping[str, Any]) -> str:
     """What the best classifier reaches: `a random forest on band statistics reaches val accuracy 0.710`."""
-    return f"{_NAMES[floor['best']]} on band statistics reaches val {accuracy_name} {best_accuracy(floor):.3f}"
+    best = floor[floor["best"]]
+    figure = _figure(best)
+    name = "accuracy" if figure == "accuracy" else "mAP"
+    return f"{_NAMES[floor['best']]} on band statistics reaches val {name} {best[figure]:.3f}"
+
+
+def _figure(scores: Mapping[str, float]) -> str:
+    """By which figure classifiers are compared: of several labels an image exact matches are too rare for that."""
+    return "average_precision_macro" if "average_precision_macro" in scores else "accuracy"
 
 
 def fit_and_score(
@@ -231,7 +243,7 @@ def _compute(data: ChipDataModule, threads: int, cache: FloorCache | None) -> di
         len(pack.classes),
         threads,
     )
-    best = min(scores, key=lambda name: (-scores[name]["accuracy"], scores[name]["nll"]))
+    best = min(scores, key=lambda name: (-scores[name][_figure(scores[name])], scores[name]["nll"]))
     return {**result, **scores, "best": best}
 
 

@@ -153,8 +153,7 @@ def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool =
     if result.get("by_heart"):
         lines.append(f"by heart      {result['by_heart']['sentence']}")
     if result.get("beats_floor") is False:  # no such key in records of older versions
-        reached = sentence(result["floor"], _accuracy_name(result))
-        lines.append(f"floor         {reached}: the network does not beat it")
+        lines.append(f"floor         {sentence(result['floor'])}: the network does not beat it")
     lines.append(f"record        {folder}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
