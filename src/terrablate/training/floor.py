@@ -57,8 +57,8 @@ def classical_floor(data: ChipDataModule, threads: int) -> dict[str, Any]:
     Returns:
         `logistic_regression` and `random_forest`, each with val `accuracy` and `nll` in nats, and of several labels an
         image `average_precision_macro`; `best`, the name of the more accurate one, or of the higher mean average
-        precision; `train_images` and `val_images` that were used; `note`, a sentence if only part of the training images
-        were used, or if there is no floor, in which case the first three are None.
+        precision; `train_images` and `val_images` that were used; `note`, a sentence if only part of the training
+        images were used, or if there is no floor, in which case the first three are None.
     """
     cache, key = FloorCache(data.pack.folder), _key(data)
     if (found := cache.result(key)) is not None:
