@@ -39,7 +39,7 @@ def compose_raw(tmp_path: Path) -> Callable[..., DictConfig]:
 
     def composed(*overrides: str) -> DictConfig:
         chosen = [word.removeprefix("data=") for word in overrides if word.startswith("data=")]
-        tiny = TINY if not chosen or chosen[-1] == "synthetic" else ()
+        tiny = TINY if not chosen or chosen[-1] in ("synthetic", "synthetic_multilabel") else ()
         folders = (f"runs_dir={tmp_path / 'runs'}", f"packs_dir={tmp_path / 'packs'}")
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose("train", overrides=[*folders, *tiny, *overrides])

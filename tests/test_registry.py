@@ -96,6 +96,8 @@ def needs(choice: Choice, compose: Compose, folder: Path) -> Sequence[str]:
             if content["source"] == "torchgeo":
                 write_torchgeo(folder / "data" / content["subfolder"], content["dataset"])
                 return [f"data.root={folder / 'data'}"]
+            if content.get("labels") == "several":
+                return ["loss=bce"]
         case "model", name:
             model = compose(f"model={name}", "data.image_size=128").model
             size = next(size for size in (16, 32, 64, 80) if takes(model, 13, 10, size))

@@ -15,6 +15,7 @@ from PIL import Image
 from terrablate.augment.shifts import SHIFTS
 from terrablate.config import Config
 from terrablate.errors import ConfigError, UserError
+from terrablate.training import metrics
 from terrablate.training import robustness as module
 from terrablate.training import run as run_module
 from terrablate.training.record import Record
@@ -60,7 +61,7 @@ def curves_of(predict: Callable[[torch.Tensor], torch.Tensor], seed: int = 0) ->
     batches, labels = two_classes()
     logits = torch.cat([predict(images) for images in batches])
     spread = torch.full((BANDS,), 0.2)
-    unshifted = module.metrics.curves(logits, labels)
+    unshifted = metrics.curves(logits, labels)
     return shift_curves(predict, lambda: batches, labels, spread, seed=seed, unshifted=unshifted)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from terrablate.data.imbalance import balanced_order
+from terrablate.data.source import Labels
 from terrablate.data.subsets import Indices
 from terrablate.random_streams import numpy_stream
 
@@ -21,7 +22,7 @@ class Batch(TypedDict):
     image: "torch.Tensor"
     """n,C,H,W as stored in the pack: uint8, uint16, int16 or float32."""
     label: "torch.Tensor"
-    """n, int64."""
+    """n, int64; of several labels an image n,K, uint8."""
     position: "torch.Tensor"
     """n, int64: place of each image in its (sub)set."""
     size: int
@@ -33,13 +34,11 @@ class Images:
 
     Args:
         images: N,C,H,W, memory-mapped, in RAM, or a tensor on a device.
-        labels: N.
+        labels: N; of several an image N,K.
         indices: which rows belong to the subset.
     """
 
-    def __init__(
-        self, images: "npt.NDArray[Any] | torch.Tensor", labels: npt.NDArray[np.int64], indices: Indices
-    ) -> None:
+    def __init__(self, images: "npt.NDArray[Any] | torch.Tensor", labels: Labels, indices: Indices) -> None:
         self._images = images
         self._indices = indices
         self.labels = labels[indices]

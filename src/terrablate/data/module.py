@@ -12,10 +12,10 @@ import torch
 from terrablate.config.schema import Config
 from terrablate.data.batches import EvalStream, Images, TrainStream, steps_per_epoch
 from terrablate.data.imbalance import long_tail
-from terrablate.data.label_noise import Confusion, Labels, confusion_matrix, noisy
+from terrablate.data.label_noise import Confusion, confusion_matrix, noisy
 from terrablate.data.pack import Pack, ensure_pack
-from terrablate.data.source import Split
-from terrablate.data.subsets import Indices, per_class, stratified_sample
+from terrablate.data.source import Labels, Split
+from terrablate.data.subsets import Indices, count_classes, per_class, stratified_sample
 from terrablate.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ class ChipDataModule(lightning.LightningDataModule):
     this change of class frequencies as well.
 
     `debug` may then cut all three sets further.
+
+    Of several labels an image, a budget is the least number of images that show a class, and the probe has about the
+    class frequencies of what is trained on: `terrablate.data.stratification`.
 
     Args:
         config: of the run.
@@ -94,7 +97,10 @@ class ChipDataModule(lightning.LightningDataModule):
         data = self.config.data
         if data.train_per_class is None and data.imbalance is None:
             return np.arange(len(labels))
-        budget = np.bincount(labels, minlength=len(self.pack.classes))
+        if self.pack.has_several_labels:
+            assert data.train_per_class is not None  # a long tail is refused
+            return per_class(labels, data.train_per_class, data.subset_seed, "train_per_class")
+        budget = count_classes(labels, len(self.pack.classes))
         if data.train_per_class is not None:
             budget = np.minimum(budget, data.train_per_class)
         if data.imbalance is not None:
@@ -127,7 +133,7 @@ class ChipDataModule(lightning.LightningDataModule):
         if absent:
             logger.warning("no training image of the classes %s", ", ".join(absent))
         wanted = self.config.data.train_per_class
-        there = np.bincount(train_labels, minlength=len(classes))
+        there = count_classes(train_labels, len(classes))
         short = [f"{classes[label]} ({there[label]})" for label in np.flatnonzero(there < wanted)] if wanted else []
         if short:
             logger.warning("fewer than data.train_per_class=%d images: %s", wanted, ", ".join(short))
@@ -153,7 +159,7 @@ class ChipDataModule(lightning.LightningDataModule):
     @property
     def class_counts(self) -> list[int]:
         """Training images of each class, K, by the labels that they are trained on."""
-        return np.bincount(self.given_labels[self.train_indices], minlength=len(self.pack.classes)).tolist()
+        return count_classes(self.given_labels[self.train_indices], len(self.pack.classes)).tolist()
 
     @property
     def true_labels(self) -> Labels:

@@ -36,11 +36,13 @@ def open_source(data: Data) -> Source:
     """
     root = Path(data.root) / data.subfolder
     if isinstance(data, SyntheticData):
+        from terrablate.data.patchwork import PatchworkSource
         from terrablate.data.synthetic import BANDS, RGB, SyntheticSource
 
         bands = selected_bands(data, list(BANDS), list(RGB))
         counts: dict[Split, int] = {"train": data.train, "val": data.val, "test": data.test}
-        return SyntheticSource(seed=data.split_seed, size=data.size, counts=counts, bands=bands)
+        kind = PatchworkSource if data.labels == "several" else SyntheticSource
+        return kind(seed=data.split_seed, size=data.size, counts=counts, bands=bands)
     if isinstance(data, TorchgeoData):
         from terrablate.data.torchgeo_source import TorchgeoSource
 
@@ -157,7 +159,7 @@ def stamp(data: Data) -> str | None:
     """
     digest = hashlib.sha256()
     if isinstance(data, SyntheticData):
-        for module in ("synthetic.py", "scenes.py"):
+        for module in ("synthetic.py", "scenes.py", *(["patchwork.py"] if data.labels == "several" else [])):
             file = Path(__file__).with_name(module)
             digest.update(file.read_bytes() if file.is_file() else b"")
         return digest.hexdigest()

@@ -15,7 +15,7 @@ from filelock import AcquireReturnProxy, FileLock
 from terrablate.config.parse import plain
 from terrablate.config.schema import Data
 from terrablate.data.open_source import open_source, pack_key, pack_spec, stamp
-from terrablate.data.source import Source, Split
+from terrablate.data.source import Labels, Source, Split
 from terrablate.data.statistics import BandStatistics
 from terrablate.errors import DataError
 
@@ -42,8 +42,13 @@ class Pack:
 
     @property
     def classes(self) -> list[str]:
-        """Class names; a label is an index into them."""
+        """Class names, in the order of their numbers."""
         return self.meta["classes"]
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether an image may be of several classes; packs of before that was possible do not say."""
+        return bool(self.meta.get("labels", "one") == "several")
 
     @property
     def image_size(self) -> int:
@@ -74,8 +79,8 @@ class Pack:
         """Images of a split, N,C,H,W, memory-mapped read-only."""
         return np.load(self.folder / f"{split}_images.npy", mmap_mode="r")
 
-    def labels(self, split: Split) -> npt.NDArray[np.int64]:
-        """Labels of a split, N."""
+    def labels(self, split: Split) -> Labels:
+        """Labels of a split: class numbers N, int64; of several an image N,K zeros and ones, uint8."""
         return np.load(self.folder / f"{split}_labels.npy")
 
     def ids(self, split: Split) -> list[str]:

@@ -57,6 +57,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
         "spec": pack_spec(data),
         "bands": list(source.bands),
         "classes": list(source.classes),
+        "labels": data.labels,
         "splits": {},
     }
     statistics: dict[str, list[float]] = {}
@@ -66,7 +67,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
             labels: list[Label] = []
             ids: list[str] = []
             moments = Moments()
-            for images, chunk_labels, chunk_ids in _chunks(dataset, data, problems, advance):
+            for images, chunk_labels, chunk_ids in _chunks(dataset, data, len(source.classes), problems, advance):
                 writer.append(images)
                 labels += chunk_labels
                 ids += chunk_ids
@@ -79,7 +80,8 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
                     continue
                 raise DataError(f"data={data.name}: the {split} split has no image; it needs at least one")
             writer.close()
-            np.save(folder / f"{split}_labels.npy", np.asarray(labels, dtype=np.int64))
+            kind = np.uint8 if data.labels == "several" else np.int64
+            np.save(folder / f"{split}_labels.npy", np.asarray(labels, dtype=kind))
             (folder / f"{split}_ids.json").write_text(json.dumps(ids), encoding="utf-8")
             meta["splits"][split] = {"count": len(labels), "dtype": writer.dtype.name, "shape": list(writer.shape)}
             if split == "train":
@@ -103,7 +105,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
 
 
 def _chunks(
-    dataset: SplitDataset, data: Data, problems: _Problems, advance: Callable[[int], None]
+    dataset: SplitDataset, data: Data, classes: int, problems: _Problems, advance: Callable[[int], None]
 ) -> Iterator[tuple[Array, list[Label], list[str]]]:
     def read(index: int) -> tuple[str, Array | None, Label, str]:
         try:
@@ -115,6 +117,7 @@ def _chunks(
             return dataset.ids[index], None, -1, "has values that are not finite"
         if filled := sample.get("filled"):
             problems.filled[dataset.ids[index]] = filled
+        _check_label(sample["label"], data, classes, dataset.ids[index])
         return dataset.ids[index], _resized(image, data), sample["label"], ""
 
     with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
@@ -136,6 +139,18 @@ def _chunks(
                     ids.append(name)
             if images and len(problems.sizes) == 1:
                 yield np.stack(images), labels, ids
+
+
+def _check_label(label: Label, data: Data, classes: int, name: str) -> None:
+    """Whether a source gives what `data.labels` promises."""
+    if isinstance(label, np.ndarray) != (data.labels == "several"):
+        found, other = ("several labels", "several") if isinstance(label, np.ndarray) else ("one label", "one")
+        raise DataError(f"data.labels={data.labels}: data={data.name} gives {found} an image; use data.labels={other}")
+    if isinstance(label, np.ndarray) and (label.shape != (classes,) or not np.isin(label, (0, 1)).all()):
+        raise DataError(
+            f"data={data.name}: the labels of {name} are {label.tolist()}; expected {classes} zeros and ones, one a"
+            " class"
+        )
 
 
 def _resized(image: Array, data: Data) -> Array:

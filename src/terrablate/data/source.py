@@ -1,7 +1,7 @@
 """The contract of a data source: where images, labels, bands and splits come from, before they are packed."""
 
 from collections.abc import Sequence
-from typing import Literal, NotRequired, Protocol, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,10 @@ import numpy.typing as npt
 type Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+type Labels = npt.NDArray[Any]
+"""Of several images: class numbers N, int64; or, for several labels an image, N,K zeros and ones, uint8."""
 
 
 class Sample(TypedDict):
@@ -47,7 +51,7 @@ class Source(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; a label is an index into them."""
+        """Class names, in the order of their numbers."""
         ...
 
     def dataset(self, split: Split) -> SplitDataset:

@@ -26,7 +26,7 @@ from terrablate.data.scenes import (
 from terrablate.data.source import SPLITS, Sample, Split
 from terrablate.errors import ConfigError, DataError
 
-__all__ = ["BANDS", "CLASSES", "RGB", "SyntheticDataset", "SyntheticSource", "generate_chip"]
+__all__ = ["BANDS", "CLASSES", "LAYOUTS", "RGB", "SyntheticDataset", "SyntheticSource", "generate_chip"]
 
 RGB = ("B04", "B03", "B02")
 """Bands of a true-colour picture."""
@@ -262,7 +262,7 @@ def _sea_lake(scene: Scene) -> None:
     scene.image += soft(coast) * (sea - scene.image)
 
 
-_LAYOUTS: dict[str, Callable[[Scene], None]] = {
+LAYOUTS: dict[str, Callable[[Scene], None]] = {
     "AnnualCrop": _annual_crop,
     "Forest": _forest,
     "HerbaceousVegetation": _herbaceous,
@@ -275,7 +275,7 @@ _LAYOUTS: dict[str, Callable[[Scene], None]] = {
     "SeaLake": _sea_lake,
 }
 
-CLASSES: tuple[str, ...] = tuple(_LAYOUTS)
+CLASSES: tuple[str, ...] = tuple(LAYOUTS)
 """EuroSAT's classes in EuroSAT's order (Helber et al. 2019, https://arxiv.org/abs/1709.00029)."""
 
 
@@ -295,7 +295,7 @@ def generate_chip(seed: int, split: Split, index: int, size: int) -> npt.NDArray
     rng = np.random.Generator(np.random.Philox(stream))
     season = float(rng.beta(0.9, 1.1))
     scene = Scene(rng, size + 2 * MARGIN, season, jittered_materials(rng))
-    _LAYOUTS[CLASSES[index % len(CLASSES)]](scene)
+    LAYOUTS[CLASSES[index % len(CLASSES)]](scene)
     return observe(scene)
 
 

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import lightning
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
@@ -24,6 +23,7 @@ from terrablate.training.regularize.averaging import with_average
 from terrablate.training.regularize.consistency import unlabelled_positions
 from terrablate.training.sam import kept_buffers
 from terrablate.training.schedules import make_plateau_schedule, make_step_schedule
+from terrablate.training.task import task_of
 
 
 class Classifier(lightning.LightningModule):
@@ -57,11 +57,14 @@ class Classifier(lightning.LightningModule):
         self.finetuning = Finetuning(network, config.finetune, config.norm)
         self.inputs = inputs
         self.config = config
+        self.task = task_of(config.data)
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self.augment = augment
         self.loss = loss
-        self.regularization = Regularization(config.regularize, network, pretrained, total_steps)
+        self.regularization = Regularization(
+            config.regularize, network, pretrained, total_steps, self.task.alternatives
+        )
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._generator: torch.Generator | None = None
@@ -143,7 +146,7 @@ class Classifier(lightning.LightningModule):
         """Mean loss over the images of the optimizer step, over all devices."""
         assert self._generator is not None
         images = self.training_view(batch["image"], self._generator)
-        targets = F.one_hot(batch["label"], self._num_classes).float()
+        targets = self.task.targets(batch["label"], self._num_classes)
         images, targets = self.augment.mix(images, targets, self._generator)
         losses = self.regularization.losses(
             self.network,

@@ -10,23 +10,25 @@ from lightning.pytorch.callbacks import Callback
 
 from terrablate.config.schema import Config
 from terrablate.data.module import ChipDataModule
-from terrablate.training import metrics
 from terrablate.training.classifier import Classifier
 from terrablate.training.history import History
 from terrablate.training.loggers import CurveLogger
 from terrablate.training.record import Record, Row
+from terrablate.training.task import ONE_LABEL, Task, task_of
 
 
-def columns(num_classes: int) -> list[str]:
+def columns(num_classes: int, task: Task = ONE_LABEL) -> list[str]:
     """Names of what an evaluation adds to the row of its epoch."""
-    val = [f"{name}/val" for name in metrics.names(num_classes)]
+    val = [f"{name}/val" for name in task.metric_names(num_classes)]
     return [*val, "nll/probe", "accuracy/probe", "gap/loss", "gap/accuracy"]
 
 
-def scores(logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> dict[str, float | None]:
-    """What an evaluation adds to the row of its epoch, from logits N,K and labels N of `val` and `probe`."""
-    val = metrics.all_metrics(logits["val"], labels["val"])
-    probe = metrics.curves(logits["probe"], labels["probe"])
+def scores(
+    logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor], task: Task = ONE_LABEL
+) -> dict[str, float | None]:
+    """What an evaluation adds to the row of its epoch, from logits N,K and labels N or N,K of `val` and `probe`."""
+    val = task.all_metrics(logits["val"], labels["val"])
+    probe = task.curves(logits["probe"], labels["probe"])
     gaps = {"gap/loss": val["nll"] - probe["nll"], "gap/accuracy": probe["accuracy"] - val["accuracy"]}
     found = {f"{name}/val": value for name, value in val.items()} | {f"{name}/probe": v for name, v in probe.items()}
     return {**found, **gaps}
@@ -57,6 +59,7 @@ class EpochEnd(Callback):
     ) -> None:
         self.config = config
         self.data = data
+        self.task = task_of(config.data)
         self.record = record
         self.history = history
         self.total_epochs = total_epochs
@@ -106,13 +109,14 @@ class EpochEnd(Callback):
 
     def _evaluate(self, module: Classifier, *, evaluated: bool) -> dict[str, float | None]:
         if not evaluated:
-            return dict.fromkeys(columns(len(self.data.pack.classes)))
+            return dict.fromkeys(columns(len(self.data.pack.classes), self.task))
         module.synchronise_buffers()
         logits = {
             name: module.collect_logits(self.data.eval_stream(name), len(self._labels[name])) for name in self._labels
         }
         self.history.last_logits = logits["val"].cpu()
-        return scores(logits, {name: labels.to(module.device) for name, labels in self._labels.items()})
+        labels = {name: labels.to(module.device) for name, labels in self._labels.items()}
+        return scores(logits, labels, self.task)
 
     def _keep_best(self, module: Classifier, epoch: int) -> None:
         state = {name: value.detach().clone() for name, value in module.deployed_state().items()}

@@ -24,10 +24,12 @@ def draw_curves(
     diagnosis: Diagnosis,
     note: str = "",
     floor: float | None = None,
+    accuracy_name: str = "accuracy",
 ) -> None:
     """Val and probe NLL and accuracy against the epoch, as a PNG.
 
-    The gap is shaded; best epoch, onset and the accuracy of the classical floor are marked.
+    The gap is shaded; best epoch, onset and the accuracy of the classical floor are marked. `accuracy_name` is what
+    `accuracy` is called for these labels.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -38,7 +40,7 @@ def draw_curves(
     _pair(loss, epochs, [each.nll_val for each in evaluations], [each.nll_probe for each in evaluations])
     loss.set(xlabel="epoch", ylabel="NLL (nats)", title="loss")
     _pair(accuracy, epochs, [each.accuracy_val for each in evaluations], [each.accuracy_probe for each in evaluations])
-    accuracy.set(xlabel="epoch", ylabel="accuracy", title="accuracy", ylim=(0, 1.02))
+    accuracy.set(xlabel="epoch", ylabel=accuracy_name, title=accuracy_name, ylim=(0, 1.02))
     if floor is not None:
         accuracy.axhline(floor, color="0.15", linestyle="-.", linewidth=1.2, label="classical floor")
     for axes in (loss, accuracy):

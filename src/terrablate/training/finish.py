@@ -14,7 +14,7 @@ from terrablate.config.schema import Config, FrozenFeatures
 from terrablate.data.module import ChipDataModule
 from terrablate.errors import UserError
 from terrablate.random_streams import numpy_stream, stream_seed
-from terrablate.training import figures, metrics
+from terrablate.training import figures
 from terrablate.training.by_heart import by_heart
 from terrablate.training.classifier import Classifier
 from terrablate.training.early_stopping import early_stopping_report
@@ -26,6 +26,7 @@ from terrablate.training.overfitting import Diagnosis, MonitorSettings, diagnose
 from terrablate.training.record import Record, Row
 from terrablate.training.regularize.averaging import deployed
 from terrablate.training.suspects import add_suspects
+from terrablate.training.task import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def finish(
         OSError: if the disk fails; the run then stays unfinished and can be finished later.
     """
     at_once = isinstance(config.finetune, FrozenFeatures)
-    diagnosis = diagnose(history.evaluations(), chance_nll(data), monitor_settings(config), at_once=at_once)
+    task, classes = task_of(config.data), data.pack.classes
+    settings = monitor_settings(config, task.tolerance_scale(data.true_labels, len(classes)))
+    diagnosis = diagnose(history.evaluations(), task.chance_nll(data.true_labels), settings, at_once=at_once)
     best = _best(record)
     labels = data.images("val").labels
     logits = {"best": best["val_logits"] if best else None, "last": history.last_logits}
@@ -74,7 +77,9 @@ def finish(
     floor = classical_floor(data, threads=torch.get_num_threads())
     record.write(
         "curves.png",
-        lambda file: figures.draw_curves(file, record.folder.name, evaluations, diagnosis, note, best_accuracy(floor)),
+        lambda file: figures.draw_curves(
+            file, record.folder.name, evaluations, diagnosis, note, best_accuracy(floor), task.accuracy_name
+        ),
     )
     suspects = None
     if best is not None and not at_once:  # else it is not the network that predicts
@@ -83,7 +88,9 @@ def finish(
     _draw_augmentations(record, config, data, module)
     _write_worst(record, config, data, logits[which])
     deployed = logits[which]
-    details = None if deployed is None else metrics.details(deployed, torch.from_numpy(labels))
+    details = {"accuracy_by_class": None, "confusion": None}
+    if deployed is not None:
+        details = task.details(deployed, torch.from_numpy(labels))
     ended = history.ended(config, total_epochs)
     result: dict[str, Any] = {
         "status": "diverged" if diagnosis.verdict == "diverged" or ended == "diverged" else "complete",
@@ -91,7 +98,8 @@ def finish(
         "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
         "seed": config.seed,
         "synthetic": config.data.source == "synthetic",
-        "classes": data.pack.classes,
+        "classes": classes,
+        "labels": config.data.labels,
         "bands": data.pack.bands,
         "images": {"train": len(data.train_indices), "val": len(data.val_indices), "probe": len(data.probe_indices)},
         "train_labels": {"by_class": data.class_counts, "changed": data.changed_labels},
@@ -101,8 +109,7 @@ def finish(
         "ended": ended,
         "best": _scores(history.row(best["epoch"]) if best else None),
         "last": _scores(next((row for row in reversed(history.rows) if row["nll/val"] is not None), None)),
-        "accuracy_by_class": details.accuracy_by_class if details else None,
-        "confusion": details.confusion if details else None,
+        **details,
         "overfitting": _overfitting(diagnosis),
         "early_stopping": None if at_once else early_stopping_report(evaluations, total_epochs),
         "by_heart": by_heart(evaluations, len(data.probe_indices)) if config.debug.by_heart else None,
@@ -143,17 +150,16 @@ def failure(record: Record, config: Config, identity: str, code: str, error: Exc
         logger.warning("the failure could not be recorded: %s", second)
 
 
-def monitor_settings(config: Config) -> MonitorSettings:
-    """The settings of the overfitting monitor that a config asks for."""
+def monitor_settings(config: Config, tolerance_scale: float = 1.0) -> MonitorSettings:
+    """The settings of the overfitting monitor that a config asks for.
+
+    Args:
+        config: of the run.
+        tolerance_scale: what the tolerance, meant for the NLL of one label, is multiplied by.
+    """
     monitor = config.monitor
-    return MonitorSettings(monitor.window, monitor.tolerance, monitor.patience, monitor.underfit_fraction)
-
-
-def chance_nll(data: ChipDataModule) -> float:
-    """NLL of always answering the true class frequencies of the training images: their entropy in nats."""
-    counts = np.bincount(data.true_labels)
-    shares = counts[counts > 0] / counts.sum()
-    return max(float(-(shares * np.log(shares)).sum()), 1e-9)
+    tolerance = monitor.tolerance * tolerance_scale
+    return MonitorSettings(monitor.window, tolerance, monitor.patience, monitor.underfit_fraction)
 
 
 def _best(record: Record) -> dict[str, Any] | None:
@@ -226,27 +232,18 @@ def _write_worst(record: Record, config: Config, data: ChipDataModule, logits: t
         return
     images = data.images("val")
     labels = torch.from_numpy(images.labels)
-    nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    task, classes = task_of(config.data), data.pack.classes
+    nll = task.image_nll(logits, labels)
     worst = nll.argsort(descending=True, stable=True)[:_WORST].numpy()
     stored = images.take(worst)["image"].cpu().numpy()
     shown = figures.TrueColor(data.pack.bands, config.data.rgb, stored)
-    ids, probabilities = data.sample_ids("val"), logits.softmax(1)
+    ids = data.sample_ids("val")
     index = []
     for rank, position in enumerate(worst):
         name = f"worst/{rank:02}.png"
         record.write(name, functools.partial(figures.thumbnail, picture=shown(stored[rank])))
-        predicted = int(probabilities[position].argmax())
-        index.append(
-            {
-                "file": name,
-                "id": ids[position],
-                "label": data.pack.classes[int(labels[position])],
-                "predicted": data.pack.classes[predicted],
-                "probability_of_label": float(probabilities[position, labels[position]]),
-                "probability_of_predicted": float(probabilities[position, predicted]),
-                "nll": float(nll[position]),
-            }
-        )
+        answer = task.answer(logits[position], images.labels[position], classes)
+        index.append({"file": name, "id": ids[position], **answer, "nll": float(nll[position])})
     record.write_json("worst/index.json", index)
 
 

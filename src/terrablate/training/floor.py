@@ -2,7 +2,8 @@
 
 Logistic regression and a random forest (Breiman 2001) are fitted on the mean, standard deviation and percentiles of
 each band, of exactly the labelled images that the run trained on, and evaluated on the run's val images. Results are
-kept beside the pack: all runs on the same images share them.
+kept beside the pack: all runs on the same images share them. Of several labels an image, a regression answers for each
+class, and one forest for all.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from terrablate.data.band_statistics import VERSION as STATISTICS
 from terrablate.data.band_statistics import image_statistics
 from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import Pack
-from terrablate.data.source import Split
+from terrablate.data.source import Labels, Split
 from terrablate.data.subsets import Indices, stratified_sample
 from terrablate.training.floor_cache import FloorCache
 
@@ -42,7 +43,6 @@ _LOUD_ABOVE = 2_000  # training images; below, fitting takes less than a few sec
 _FAR = 1e6  # standard deviations: beyond, numbers are cut, since the forest computes in float32
 
 type Array = npt.NDArray[np.float64]
-type Labels = npt.NDArray[np.int64]
 
 
 def classical_floor(data: ChipDataModule, threads: int) -> dict[str, Any]:
@@ -55,9 +55,10 @@ def classical_floor(data: ChipDataModule, threads: int) -> dict[str, Any]:
         threads: that may be used; they change no digit.
 
     Returns:
-        `logistic_regression` and `random_forest`, each with val `accuracy` and `nll` in nats; `best`, the name of the
-        more accurate one; `train_images` and `val_images` that were used; `note`, a sentence if only part of the
-        training images were used, or if there is no floor, in which case the first three are None.
+        `logistic_regression` and `random_forest`, each with val `accuracy` and `nll` in nats, and of several labels an
+        image `average_precision_macro`; `best`, the name of the more accurate one, or of the higher mean average
+        precision; `train_images` and `val_images` that were used; `note`, a sentence if only part of the training
+        images were used, or if there is no floor, in which case the first three are None.
     """
     cache, key = FloorCache(data.pack.folder), _key(data)
     if (found := cache.result(key)) is not None:
@@ -79,21 +80,33 @@ def best_accuracy(floor: Mapping[str, Any]) -> float | None:
 def beats(floor: Mapping[str, Any], deployed: Mapping[str, Any] | None) -> bool | None:
     """Whether deployed weights get more val images right than the best classifier of the floor.
 
-    None where there is no floor; False where the run left no weights that work.
+    Of several labels an image: whether their mean average precision is higher. None where there is no floor; False
+    where the run left no weights that work.
     """
-    to_beat = best_accuracy(floor)
-    if to_beat is None:
+    if floor["best"] is None:
         return None
-    reached = deployed["accuracy/val"] if deployed is not None else None
+    figure = _figure(floor[floor["best"]])
+    to_beat = floor[floor["best"]][figure]
+    reached = deployed[f"{figure}/val"] if deployed is not None else None
     if reached is None or not math.isfinite(reached):
         return False
+    if figure != "accuracy":
+        return bool(reached > to_beat)
     images = floor["val_images"]  # compared as whole images, since both accuracies are rounded
     return round(reached * images) > round(to_beat * images)
 
 
 def sentence(floor: Mapping[str, Any]) -> str:
     """What the best classifier reaches: `a random forest on band statistics reaches val accuracy 0.710`."""
-    return f"{_NAMES[floor['best']]} on band statistics reaches val accuracy {best_accuracy(floor):.3f}"
+    best = floor[floor["best"]]
+    figure = _figure(best)
+    name = "accuracy" if figure == "accuracy" else "mAP"
+    return f"{_NAMES[floor['best']]} on band statistics reaches val {name} {best[figure]:.3f}"
+
+
+def _figure(scores: Mapping[str, float]) -> str:
+    """By which figure classifiers are compared: of several labels an image exact matches are too rare for that."""
+    return "average_precision_macro" if "average_precision_macro" in scores else "accuracy"
 
 
 def fit_and_score(
@@ -106,9 +119,9 @@ def fit_and_score(
 
     Args:
         train: n,F.
-        train_labels: n, of two classes or more.
+        train_labels: n, of two classes or more; of several labels an image n,K.
         val: m,F.
-        val_labels: m.
+        val_labels: m; or m,K.
         classes: number of classes that a label can name.
         threads: for the forest.
     """
@@ -126,6 +139,8 @@ def fit_and_score(
         whole[:, classifier.classes_] = classifier.predict_proba(val)
         return whole
 
+    if train_labels.ndim == 2:
+        return _fit_and_score_several(train, train_labels, val, val_labels, threads)
     forest = RandomForestClassifier(TREES, random_state=0, n_jobs=threads).fit(train, train_labels)
     forest.n_jobs = 1  # votes are then added in the order of the trees, which fixes the last digit, and so ties
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
@@ -153,6 +168,56 @@ def score(probabilities: Array, labels: Labels) -> dict[str, float]:
     return {"accuracy": round(float(accuracy), 7), "nll": round(float(nll), 7)}
 
 
+def _fit_and_score_several(
+    train: Array, train_labels: Labels, val: Array, val_labels: Labels, threads: int
+) -> dict[str, dict[str, float]]:
+    """The same for labels n,K. A class that all training images or none have is answered so."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    learnable = np.flatnonzero(train_labels.any(0) & ~train_labels.all(0))
+    by_regression = np.tile(train_labels[0].astype(np.float64), (len(val), 1))
+    by_forest = by_regression.copy()
+    forest = RandomForestClassifier(TREES, random_state=0, n_jobs=threads)
+    forest.fit(train, train_labels[:, learnable] if len(learnable) > 1 else train_labels[:, learnable[0]])
+    forest.n_jobs = 1
+    answers = forest.predict_proba(val)
+    for label, each in zip(learnable, answers if len(learnable) > 1 else [answers], strict=True):
+        by_forest[:, label] = each[:, 1]
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for label in learnable:
+            regression = LogisticRegression(max_iter=1000).fit(train, train_labels[:, label])
+            by_regression[:, label] = regression.predict_proba(val)[:, 1]
+    return {
+        "logistic_regression": score_several(by_regression, val_labels),
+        "random_forest": score_several(by_forest, val_labels),
+    }
+
+
+def score_several(probabilities: Array, labels: Labels) -> dict[str, float]:
+    """Accuracy (all labels of an image right), NLL in nats (mean over the classes) and mean average precision.
+
+    Both answers to a class, yes and no, are clipped as in `score`: to at least 1 / 600, then divided by their sum.
+
+    Args:
+        probabilities: N,K, of yes.
+        labels: N,K zeros and ones.
+    """
+    from sklearn.metrics import average_precision_score
+
+    least = 1 / (2 * TREES)
+    yes, no = np.maximum(probabilities, least), np.maximum(1 - probabilities, least)
+    nll = -np.log(np.where(labels, yes, no) / (yes + no)).mean()
+    occurs = labels.any(0)
+    precision = average_precision_score(labels[:, occurs], probabilities[:, occurs]) if occurs.any() else float("nan")
+    accuracy = ((probabilities > 0.5) == labels.astype(bool)).all(1).mean()
+    figures = {"accuracy": accuracy, "nll": nll, "average_precision_macro": precision}
+    return {name: round(float(value), 7) for name, value in figures.items()}
+
+
 def _compute(data: ChipDataModule, threads: int, cache: FloorCache | None) -> dict[str, Any]:
     pack, labels = data.pack, data.given_labels
     rows = data.train_indices[
@@ -164,10 +229,8 @@ def _compute(data: ChipDataModule, threads: int, cache: FloorCache | None) -> di
         "val_images": len(data.val_indices),
         "note": None,
     }
-    present = np.unique(labels[rows])
-    if len(present) < 2:
-        only = pack.classes[int(present[0])]
-        return {**result, "note": f"no floor: all {len(rows)} training images are of the class {only}"}
+    if (lack := _lack(labels[rows], pack.classes)) is not None:
+        return {**result, "note": f"no floor: {lack}"}
     if len(rows) < len(data.train_indices):
         result["note"] = f"fitted on {len(rows)} of the {len(data.train_indices)} training images, drawn class by class"
     if len(rows) > _LOUD_ABOVE:
@@ -180,8 +243,19 @@ def _compute(data: ChipDataModule, threads: int, cache: FloorCache | None) -> di
         len(pack.classes),
         threads,
     )
-    best = min(scores, key=lambda name: (-scores[name]["accuracy"], scores[name]["nll"]))
+    best = min(scores, key=lambda name: (-scores[name][_figure(scores[name])], scores[name]["nll"]))
     return {**result, **scores, "best": best}
+
+
+def _lack(labels: Labels, classes: Sequence[str]) -> str | None:
+    """Why nothing can be learnt from the labels of some images, if so."""
+    if labels.ndim == 2:
+        same = not (labels.any(0) & ~labels.all(0)).any()
+        return f"all {len(labels)} training images have the same labels" if same else None
+    present = np.unique(labels)
+    if len(present) > 1:
+        return None
+    return f"all {len(labels)} training images are of the class {classes[int(present[0])]}"
 
 
 def _statistics(pack: Pack, split: Split, rows: Indices, threads: int, cache: FloorCache | None) -> Array:

@@ -22,6 +22,7 @@ from terrablate.config.identity import Hardware
 from terrablate.config.schema import Config, FrozenFeatures
 from terrablate.data.batches import epoch_order
 from terrablate.data.module import ChipDataModule
+from terrablate.data.source import Labels
 from terrablate.errors import DataError
 from terrablate.models.heads import classifiers
 from terrablate.random_streams import stream_seed
@@ -41,7 +42,6 @@ _BATCH = 256
 _AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}
 
 type Features = npt.NDArray[np.float32]
-type Labels = npt.NDArray[np.int64]
 
 
 def random_state(seed: int) -> int:
@@ -106,7 +106,7 @@ class FittedClassifier:
     def __init__(
         self, kind: str, features: Features, labels: Labels, num_classes: int, *, state: int, jobs: int = 1
     ) -> None:
-        least = 2 if kind == "svm" else 1
+        least = _least_images(kind)
         counts = np.bincount(labels, minlength=num_classes)
         enough = np.flatnonzero(counts >= least)
         if len(enough) < 2:
@@ -141,6 +141,52 @@ class FittedClassifier:
         probabilities[:, self._estimator.classes_] = np.maximum(known, _LEAST)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         return torch.from_numpy(np.log(probabilities)).float()
+
+
+class OneVersusRest:
+    """A classifier of scikit-learn a class, for several labels an image: "is it there?".
+
+    Args:
+        kind: which of those of `FittedClassifier`; each class has its own.
+        features: N,F of the training images.
+        labels: N,K zeros and ones; a class that too few images have, or all but too few, is answered with no or yes.
+        state: starts the random numbers.
+        jobs: threads to grow forests.
+
+    Raises:
+        DataError: if no class has enough images with it and without, or a feature is not finite.
+    """
+
+    def __init__(self, kind: str, features: Features, labels: Labels, *, state: int, jobs: int = 1) -> None:
+        least = _least_images(kind)
+        with_it = labels.sum(0, dtype=np.int64)
+        self._answers = [bool(count * 2 > len(labels)) for count in with_it]
+        can_learn = np.minimum(with_it, len(labels) - with_it) >= least
+        if not can_learn.any():
+            raise DataError(
+                f"finetune.classifier={kind}: needs a class that {least} or more training images have and {least} or"
+                " more have not; give more images"
+            )
+        if not can_learn.all():
+            logger.warning("finetune.classifier=%s: %d classes are not learnt", kind, int((~can_learn).sum()))
+        self._fitted = {
+            int(label): FittedClassifier(kind, features, labels[:, label].astype(np.int64), 2, state=state, jobs=jobs)
+            for label in np.flatnonzero(can_learn)
+        }
+
+    def logits(self, features: Features) -> torch.Tensor:
+        """N,F to N,K float32 on the CPU: log odds of probabilities from about 1e-6 to 1 - 1e-6."""
+        sure = float(np.log(1 / _LEAST))
+        found = torch.tensor([sure if answer else -sure for answer in self._answers]).repeat(len(features), 1)
+        for label, fitted in self._fitted.items():
+            no, yes = fitted.log_probabilities(features).unbind(1)
+            found[:, label] = yes - no
+        return found
+
+
+def _least_images(kind: str) -> int:
+    """Training images that a class needs: `svm` leaves some out."""
+    return 2 if kind == "svm" else 1
 
 
 def _estimator(kind: str, folds: int, state: int, jobs: int) -> Any:
@@ -200,12 +246,15 @@ def fit_frozen_features(
         features["train"].shape[1],
         len(rows["train"]),
     )
-    fitted = FittedClassifier(
-        kind, features["train"], labels["train"], count, state=random_state(config.seed), jobs=hardware.threads
+    options = {"state": random_state(config.seed), "jobs": hardware.threads}
+    predict = (
+        OneVersusRest(kind, features["train"], labels["train"], **options).logits
+        if data.pack.has_several_labels
+        else FittedClassifier(kind, features["train"], labels["train"], count, **options).log_probabilities
     )
-    logits = {name: fitted.log_probabilities(features[name]) for name in ("val", "probe")}
+    logits = {name: predict(features[name]) for name in ("val", "probe")}
     row: Row = {"epoch": 1, "step": 0, "lr": None, "objective/train": None}
-    row |= scores(logits, {name: torch.from_numpy(labels[name]) for name in logits})
+    row |= scores(logits, {name: torch.from_numpy(labels[name]) for name in logits}, module.task)
     row["images_per_second"] = sum(map(len, rows.values())) / max(extracted, 1e-9)
     seconds = time.monotonic() - began
     row["seconds"] = seconds

@@ -102,6 +102,13 @@ class WandbCurves:
                 data=[[name, *counts] for name, counts in zip(classes, result["confusion"], strict=True)],
             )
             self._run.log({"confusion/val": table}, step=step)
+        if by_class := result.get("by_class"):
+            columns = list(by_class[0])
+            rows = [
+                [name, *(each[column] for column in columns)]
+                for name, each in zip(result["classes"], by_class, strict=True)
+            ]
+            self._run.log({"by_class/val": wandb.Table(columns=["class", *columns], data=rows)}, step=step)
         self._run.finish(exit_code=0)
 
 

@@ -69,7 +69,11 @@ def squared_error(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of one sigmoid a class, mean over the classes: N, in nats."""
+    """Cross-entropy of one sigmoid a class, mean over the classes: N, in nats.
+
+    The mean, not the sum, so that learning rates do not depend on the number of classes. Of several labels an image,
+    val and probe report their NLL in the same way.
+    """
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of an evaluation from all its logits, computed on their device and read once."""
+"""Metrics of one label an image, from all logits of an evaluation, computed on their device and read once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ def curves(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """
     if not torch.isfinite(logits).all():
         return {"nll": float("nan"), "accuracy": float("nan")}
-    return _read({"nll": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean()})
+    return read({"nll": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean()})
 
 
 def all_metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -64,7 +64,7 @@ def all_metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     }
     if count > 5:
         values["top5"] = multiclass_accuracy(logits, labels, average="micro", top_k=5, **options)
-    return _read(values)
+    return read(values)
 
 
 def details(logits: torch.Tensor, labels: torch.Tensor) -> Details:
@@ -84,7 +84,7 @@ def _by_class(confusion: torch.Tensor) -> torch.Tensor:
     return confusion.diagonal() / confusion.sum(1)
 
 
-def _read(values: dict[str, torch.Tensor]) -> dict[str, float]:
+def read(values: dict[str, torch.Tensor]) -> dict[str, float]:
     """One transfer from the device for all numbers; float32 does not carry more than seven decimals."""
     numbers = torch.stack([value.double() for value in values.values()]).tolist()
     return {name: round(number, 7) for name, number in zip(values, numbers, strict=True)}

@@ -21,12 +21,12 @@ from terrablate.data.batches import Images
 from terrablate.data.module import ChipDataModule
 from terrablate.errors import UserError
 from terrablate.random_streams import stream_seed
-from terrablate.training import metrics
 from terrablate.training.hardware import device_name
 from terrablate.training.inputs import Inputs
 from terrablate.training.record import Record
 from terrablate.training.reload import deployed
 from terrablate.training.robustness_figure import draw_robustness
+from terrablate.training.task import ONE_LABEL, Task, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def evaluate_robustness(record: Record, config: Config, data: ChipDataModule, ha
         with torch.autocast(hardware.accelerator, half) if half else nullcontext():
             return network(inputs.standardise(images))
 
-    val = data.images("val")
+    val, task = data.images("val"), task_of(config.data)
     spread = torch.tensor(data.pack.std / config.data.scale, dtype=torch.float32)
     result = record.result()
     assert result is not None
@@ -105,7 +105,8 @@ def evaluate_robustness(record: Record, config: Config, data: ChipDataModule, ha
             torch.from_numpy(val.labels),
             spread,
             seed=config.data.split_seed,
-            unshifted=metrics.curves(logits, torch.from_numpy(val.labels)),
+            unshifted=task.curves(logits, torch.from_numpy(val.labels)),
+            task=task,
         )
     passes = 1 + len(SHIFTS) * (len(SEVERITIES) - 1)
     seconds = time.monotonic() - began
@@ -114,6 +115,7 @@ def evaluate_robustness(record: Record, config: Config, data: ChipDataModule, ha
         "deployed": {"which": which, "epoch": result["deployed"]["epoch"]},
         "synthetic": config.data.source == "synthetic",
         "images": len(val),
+        "accuracy_name": task.accuracy_name,
         "split_seed": config.data.split_seed,
         **found,
         "cost": {
@@ -132,6 +134,7 @@ def shift_curves(
     *,
     seed: int,
     unshifted: dict[str, float],
+    task: Task = ONE_LABEL,
 ) -> dict[str, Any]:
     """Accuracy and NLL of any classifier under each shift at each severity.
 
@@ -142,6 +145,7 @@ def shift_curves(
         spread: C, deviation of each band in the training data, on the scale of the images.
         seed: of the directions and the noise; the split's, so that all runs on these data see the same images.
         unshifted: `accuracy` and `nll` of the images as they are.
+        task: what the labels ask for.
 
     Returns:
         `unshifted`; `shifts`, by name: `unit`, `meaning`, lists `severity`, `amount`, `accuracy`, `nll`, from severity
@@ -153,7 +157,7 @@ def shift_curves(
         points = [unshifted]
         for severity in SEVERITIES[1:]:
             seen = _moved(batches(), shift, severity, spread, seed)
-            points.append(metrics.curves(torch.cat([predict(images).float().cpu() for images in seen]), labels))
+            points.append(task.curves(torch.cat([predict(images).float().cpu() for images in seen]), labels))
         curves[shift.name] = {
             "unit": shift.unit,
             "meaning": shift.meaning,
@@ -227,6 +231,6 @@ def _sentence(content: dict[str, Any]) -> str:
     losses = {name: curve["accuracy_lost"] for name, curve in content["shifts"].items()}
     worst = max(losses, key=losses.__getitem__)
     return (
-        f"robustness: val accuracy {content['unshifted']['accuracy']:.3f}, over all shifts"
+        f"robustness: val {content['accuracy_name']} {content['unshifted']['accuracy']:.3f}, over all shifts"
         f" {content['summary']['mean_accuracy']:.3f}; most is lost to {worst} ({-losses[worst]:+.3f} at its strongest)"
     )

@@ -32,18 +32,19 @@ def draw_robustness(file: IO[bytes], title: str, content: Mapping[str, Any]) -> 
     figure = Figure(figsize=(2.9 * _COLUMNS, 2.75 * rows + 1.1), layout="constrained")
     panels = figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False)
     flat: list[Axes] = list(panels.flat)
+    accuracy_name = content.get("accuracy_name", "accuracy")
     for axes, (name, curve) in zip(flat, shifts.items(), strict=False):
-        _panel(axes, name, curve, content["unshifted"]["accuracy"], content["images"])
+        _panel(axes, name, curve, content["unshifted"]["accuracy"], content["images"], accuracy_name)
     for axes in flat[len(shifts) :]:
         axes.set_visible(False)
     for row in panels:
-        row[0].set_ylabel("val accuracy")
+        row[0].set_ylabel(f"val {accuracy_name}")
     handles, names = flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9)
     note = "; synthetic data, not real" if content["synthetic"] else ""
     figure.suptitle(
         f"{title}: {content['images']:,} val images under shifts{note}\n"
-        f"accuracy {content['unshifted']['accuracy']:.3f} without a shift,"
+        f"{accuracy_name} {content['unshifted']['accuracy']:.3f} without a shift,"
         f" {content['summary']['mean_accuracy']:.3f} on average over shifts and severities;"
         " beside each name: change at its strongest",
         fontsize=11,
@@ -51,12 +52,14 @@ def draw_robustness(file: IO[bytes], title: str, content: Mapping[str, Any]) -> 
     figure.savefig(file, format="png", dpi=130)
 
 
-def _panel(axes: "Axes", name: str, curve: Mapping[str, Any], unshifted: float, images: int) -> None:
+def _panel(
+    axes: "Axes", name: str, curve: Mapping[str, Any], unshifted: float, images: int, accuracy_name: str
+) -> None:
     amount, accuracy = curve["amount"], curve["accuracy"]
     low, high = zip(*(wilson(share, images) for share in accuracy), strict=True)
     axes.axhline(unshifted, color="0.35", linestyle="--", linewidth=1.2, label="without a shift")
     axes.fill_between(amount, low, high, color=VAL, alpha=0.15, linewidth=0, label="95 % interval")
-    axes.plot(amount, accuracy, color=VAL, marker="o", markersize=4, label="val accuracy")
+    axes.plot(amount, accuracy, color=VAL, marker="o", markersize=4, label=f"val {accuracy_name}")
     heading: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "pad": 16}
     axes.set_title(name.replace("_", " "), loc="left", **heading)
     axes.set_title(

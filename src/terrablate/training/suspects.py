@@ -9,6 +9,9 @@ rules of the paper at the same precision, and the lowest probability put more re
 The theory asks for probabilities of images that were not trained on. These were, so what the network has learnt by
 heart escapes. That is why the best epoch is asked, which lies before the learning by heart, in eval mode and without
 augmentation. A network that has learnt little suspects much. It is a list to look at, not a verdict.
+
+Of several labels an image, each class is a question of its own, "is it there?", whose answers yes and no are judged in
+the same way, as cleanlab's multilabel functions do: what is suspected is a class of an image.
 """
 
 import copy
@@ -27,6 +30,7 @@ import torch
 from terrablate.config.schema import Config
 from terrablate.data.batches import EvalStream, Images
 from terrablate.data.module import ChipDataModule
+from terrablate.data.source import Labels
 from terrablate.data.subsets import Indices, stratified_sample
 from terrablate.training.classifier import Classifier
 from terrablate.training.record import Record
@@ -71,6 +75,40 @@ def find_suspects(logits: torch.Tensor, labels: npt.NDArray[np.int64]) -> Suspec
     return Suspects(found, others.argmax(1), probabilities[found, labels[found]])
 
 
+@dataclass(frozen=True)
+class SuspectedLabels:
+    """Single labels of images with several, that are probably wrong, the most suspicious first."""
+
+    positions: Indices
+    """S, among the images that were looked at."""
+    classes: npt.NDArray[np.int64]
+    """S, which label of the image."""
+    score: npt.NDArray[np.float64]
+    """S, probability of the given answer, from 0 (surely wrong) to 1; rising."""
+
+
+def find_suspected_labels(logits: torch.Tensor, labels: Labels) -> SuspectedLabels:
+    """Rank confident disagreement about single labels, class by class.
+
+    Args:
+        logits: N,K, finite.
+        labels: N,K zeros and ones, as given; a class that all images or none have is passed over.
+    """
+    positions: list[Indices] = [np.empty(0, np.int64)]
+    classes: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    scores: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    for label in np.flatnonzero(labels.any(0) & ~labels.all(0)):
+        answers = torch.stack([torch.zeros_like(logits[:, label]), logits[:, label]], dim=1)
+        suspects = find_suspects(answers, labels[:, label].astype(np.int64))
+        positions.append(suspects.positions)
+        classes.append(np.full(len(suspects.positions), label))
+        scores.append(suspects.score)
+    order = np.argsort(np.concatenate(scores), kind="stable")
+    return SuspectedLabels(
+        np.concatenate(positions)[order], np.concatenate(classes)[order], np.concatenate(scores)[order]
+    )
+
+
 def train_logits(
     module: Classifier, images: Images, state_dict: Mapping[str, torch.Tensor], device: str = "cpu"
 ) -> torch.Tensor:
@@ -102,7 +140,8 @@ def add_suspects(
     """Write `suspects.csv` and return what sums it up for `result.json`; None where the logits are not finite.
 
     The file holds one row an image: `id`, `given`, `suggested`, `score`, and where labels were made wrong on purpose
-    `true`. At most 20,000 images are looked at, or `debug.max_eval_images`.
+    `true`. Of several labels an image it holds one row a label: `id`, `class`, `given` and `suggested` (`yes` or `no`),
+    `score`. At most 20,000 images are looked at, or `debug.max_eval_images`.
 
     Args:
         record: gets the file.
@@ -113,8 +152,8 @@ def add_suspects(
         device: where to evaluate.
 
     Returns:
-        `images` looked at, `epoch`, `agreement` (share of them whose label the network predicts), `found`, `share`
-        of them, `file`; under `data.label_noise` also `changed` (wrong ones among those looked at), and
+        `images` looked at, `epoch`, `agreement` (share of their labels that the network predicts), `found`, `share`
+        of the labels, `file`; under `data.label_noise` also `changed` (wrong ones among those looked at), and
         `precision` and `recall` of what was found, None where their denominator is 0.
 
     Raises:
@@ -130,6 +169,8 @@ def add_suspects(
             "no labels are suspected: the network of epoch %d gives numbers that are not finite", best["epoch"]
         )
         return None
+    if data.pack.has_several_labels:
+        return _add_suspected_labels(record, data, logits, chosen, best["epoch"])
     suspects = find_suspects(logits, given)
     ids, classes = data.sample_ids("train"), data.pack.classes
     table = io.StringIO()
@@ -158,3 +199,27 @@ def add_suspects(
             "recall": hits / changed if changed else None,
         }
     return summary
+
+
+def _add_suspected_labels(
+    record: Record, data: ChipDataModule, logits: torch.Tensor, chosen: Indices, epoch: int
+) -> dict[str, Any]:
+    """The same of several labels an image."""
+    given = data.images("train").labels[chosen]
+    suspects = find_suspected_labels(logits, given)
+    ids, names = data.sample_ids("train"), data.pack.classes
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", "class", "given", "suggested", "score"])
+    for position, label, score in zip(suspects.positions, suspects.classes, suspects.score, strict=True):
+        answers = ("yes", "no") if given[position, label] else ("no", "yes")
+        writer.writerow([ids[chosen[position]], names[label], *answers, f"{score:.6f}"])
+    record.write_text(FILE, table.getvalue())
+    return {
+        "images": len(chosen),
+        "epoch": epoch,
+        "agreement": float(((logits > 0).numpy() == given.astype(bool)).mean()),
+        "found": len(suspects.positions),
+        "share": len(suspects.positions) / given.size,
+        "file": FILE,
+    }

@@ -14,6 +14,7 @@ from rich.text import Text
 from terrablate.data.batches import Batch
 from terrablate.training.floor import sentence
 from terrablate.training.history import History
+from terrablate.training.task import TASKS
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -130,9 +131,10 @@ class ProgressDisplay(Callback):
         row = next((row for row in reversed(self._history.rows) if row["nll/val"] is not None), None)
         if row is None:
             return ""
+        name, key = _quality(row)
         return (
             f"  val NLL {row['nll/val']:.3f}  probe NLL {row['nll/probe']:.3f}  gap {row['gap/loss']:+.3f}"
-            f"  val accuracy {row['accuracy/val']:.3f}"
+            f"  val {name} {row[key]:.3f}"
         )
 
 
@@ -145,7 +147,8 @@ def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool =
     if deployed is not None:
         lines.append(f"deployed      {deployed['which']}, epoch {deployed['epoch']}: {_scores(deployed)}")
     if overfitting["gap_loss"] is not None:
-        lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, accuracy {overfitting['gap_accuracy']:+.3f}")
+        name = _accuracy_name(result)
+        lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, {name} {overfitting['gap_accuracy']:+.3f}")
     lines.append(f"verdict       {overfitting['sentence']}")
     if result.get("by_heart"):
         lines.append(f"by heart      {result['by_heart']['sentence']}")
@@ -169,7 +172,19 @@ def _scores(scores: Mapping[str, Any]) -> str:
         value = scores.get(name)
         return "not finite" if value is None else f"{value:.3f}"
 
-    return f"val accuracy {shown('accuracy/val')}, val NLL {shown('nll/val')}"
+    name, key = _quality(scores)
+    exact = f", exact match {shown('accuracy/val')}" if key != "accuracy/val" else ""
+    return f"val {name} {shown(key)}{exact}, val NLL {shown('nll/val')}"
+
+
+def _accuracy_name(result: Mapping[str, Any]) -> str:
+    return TASKS[result.get("labels", "one")].accuracy_name  # records of older versions do not say
+
+
+def _quality(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and key of the figure that is asked for first: mean average precision where images have several labels."""
+    several = "average_precision_macro/val"
+    return ("mAP", several) if several in row else ("accuracy", "accuracy/val")
 
 
 def _clock(seconds: float) -> str:

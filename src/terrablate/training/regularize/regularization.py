@@ -1,6 +1,6 @@
 """All regularisers of a run, as training meets them: in its loss, after its steps, in what is evaluated."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
@@ -25,13 +25,22 @@ class Regularization:
         network: as it starts, with weights loaded and frozen what never trains.
         pretrained: names of its parameters that were loaded.
         total_steps: optimizer steps of the whole budget.
+        alternatives: logits N,K to those of the questions of each image, as `task.Task` has them.
 
     Raises:
         ConfigError: if `l2_sp` has no pretrained weights that train.
     """
 
-    def __init__(self, section: Regularize, network: nn.Module, pretrained: Collection[str], total_steps: int) -> None:
+    def __init__(
+        self,
+        section: Regularize,
+        network: nn.Module,
+        pretrained: Collection[str],
+        total_steps: int,
+        alternatives: Callable[[torch.Tensor], torch.Tensor] = lambda logits: logits,
+    ) -> None:
         self.section = section
+        self.alternatives = alternatives
         self.total_steps = total_steps
         average = section.ema or section.swa
         self.averaging = Averaging(network, average) if average else None
@@ -90,7 +99,8 @@ class Regularization:
     def consistency(self, network: nn.Module, plain: torch.Tensor, augmented: torch.Tensor, step: int) -> torch.Tensor:
         """What `consistency` adds to the sum of the losses of the images with labels.
 
-        The plain answers are those of an evaluation: without dropout, by running statistics.
+        The plain answers are those of an evaluation: without dropout, by running statistics. Of several labels an image
+        each class is a question of its own, which counts where its answer is sure; an image has their mean.
 
         Args:
             network: in train mode.
@@ -104,7 +114,13 @@ class Regularization:
         answers = network(augmented)
         with evaluating(network), torch.no_grad():
             targets = network(plain)
-        divergence = consistency(targets, answers, temperature=section.temperature, confidence=section.confidence)
+        divergence = consistency(
+            self.alternatives(targets),
+            self.alternatives(answers),
+            temperature=section.temperature,
+            confidence=section.confidence,
+        )
+        divergence = divergence.view(len(plain), -1).mean(1)
         weight = section.weight * ramp(step, section.ramp_up * self.total_steps)
         return divergence.sum() * (weight / section.ratio)
 
