@@ -147,6 +147,8 @@ def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool =
     if overfitting["gap_loss"] is not None:
         lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, accuracy {overfitting['gap_accuracy']:+.3f}")
     lines.append(f"verdict       {overfitting['sentence']}")
+    if result.get("prune"):
+        lines.append(f"pruned        {_pruned(result['prune'])}")
     if result.get("by_heart"):
         lines.append(f"by heart      {result['by_heart']['sentence']}")
     if result.get("beats_floor") is False:  # no such key in records of older versions
@@ -170,6 +172,15 @@ def _scores(scores: Mapping[str, Any]) -> str:
         return "not finite" if value is None else f"{value:.3f}"
 
     return f"val accuracy {shown('accuracy/val')}, val NLL {shown('nll/val')}"
+
+
+def _pruned(prune: Mapping[str, Any]) -> str:
+    """What is left, such as `parameters 11,201,162 to 5,590,026 (50 %), MACs ...`."""
+    parts = []
+    for name, word in (("parameters", "parameters"), ("macs", "MACs")):
+        before, after = prune[name]["before"], prune[name]["after"]
+        parts.append(f"{word} {before:,} to {after:,} ({after / before:.0%})")
+    return ", ".join(parts)
 
 
 def _clock(seconds: float) -> str:
