@@ -100,6 +100,10 @@ def test_nothing_goes_at_a_share_of_zero(small_cnn: nn.Module) -> None:
     assert cuts_at(small_cnn, SHAPE, 0.0, scope="global") == []
 
 
+def test_the_two_norms_disagree(small_cnn: nn.Module) -> None:
+    assert removed(small_cnn, importance="l1") != removed(small_cnn, importance="l2")
+
+
 # --- what is left
 
 

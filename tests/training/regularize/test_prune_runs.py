@@ -1,6 +1,7 @@
 """Pruning in whole runs: what is removed, recorded, loaded again, resumed; and an amount of zero, which is none."""
 
 import csv
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from terrablate.config import Config
 from terrablate.errors import ConfigError, WeightsError
+from terrablate.training import epoch_end
 from terrablate.training.classifier import Classifier
 from terrablate.training.record import Record
 from terrablate.training.regularize.prune import Pruning
@@ -31,6 +33,10 @@ pytestmark = pytest.mark.slow
 def checkpoint(record: Record, which: str = "last") -> dict[str, object]:
     path = record.last_checkpoint if which == "last" else record.best_checkpoint
     return torch.load(path, weights_only=True)
+
+
+def is_parameter(name: str) -> bool:
+    return name.startswith("network.") and "running_" not in name and "num_batches" not in name
 
 
 def same(one: State, other: State) -> bool:
@@ -60,12 +66,12 @@ def test_a_run_removes_the_channels_and_says_so(compose: Compose, capsys: pytest
     widths = [weights[f"network.features.block{number}.conv.weight"].shape[0] for number in range(1, 5)]
     assert widths == [2, 4, 8, 16]
     assert [entry["after"] for entry in prune["channels"].values()] == [*widths, 10]
-    trained = sum(value.numel() for name, value in weights.items() if "running" not in name and "num_b" not in name)
+    trained = sum(value.numel() for name, value in weights.items() if is_parameter(name))
     assert prune["parameters"]["after"] == result["cost"]["parameters"] == trained
     counts = [int(row["parameters"]) for row in curves(record)]
     assert counts[0] == prune["parameters"]["before"] > counts[1] == counts[2] > counts[3] == trained
     assert result["deployed"]["parameters"] == trained
-    assert prune["macs"]["after"] < 0.4 * prune["macs"]["before"]
+    assert prune["macs"]["after"] < 0.5 * prune["macs"]["before"]
     assert f"pruned        parameters {counts[0]:,} to {trained:,} (" in capsys.readouterr().out
     torch.testing.assert_close(
         reloaded_logits(record, config),
@@ -89,9 +95,10 @@ def test_nothing_happens_before_the_first_event_and_at_an_amount_of_zero(compose
 
 
 def test_each_knob_turns(compose: Compose) -> None:
-    knobs = ("importance=random", "importance=l1", "scope=global", "end=0.3")
+    knobs = ("importance=random", "scope=global", "end=0.3")
     given = [[], *([f"regularize.prune.{knob}"] for knob in knobs)]
-    found = [str(checkpoint(run(compose(*TINY, *PRUNE, *more)))["pruning"]) for more in given]
+    records = [run(compose(*TINY, *PRUNE, *more)) for more in given]
+    found = [(str(checkpoint(each)["pruning"]), *(row["parameters"] for row in curves(each))) for each in records]
     assert len(set(found)) == len(found)
 
 
@@ -119,19 +126,21 @@ def test_an_average_that_was_pruned_is_evaluated_and_deployed(compose: Compose) 
 
 
 def test_the_best_epoch_may_lie_before_an_event(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = compose(*TINY, *PRUNE, "optim.lr=10", "optim=sgd", "stop=early", "stop.patience=9", "robustness=true")
-    record = run(config)
+    scores, rising = epoch_end.scores, itertools.count(2)
+    monkeypatch.setattr(epoch_end, "scores", lambda *given: scores(*given) | {"nll/val": float(next(rising))})
+    record = run(compose(*TINY, *PRUNE, "stop=early", "stop.patience=3", "robustness=true"))
     result, best = record.result(), checkpoint(record, "best")
-    assert result["best"]["epoch"] == best["epoch"]
+    assert result["best"]["epoch"] == best["epoch"] == 1
+    assert result["epochs"] == 4
     assert result["deployed"]["which"] == "best"
-    assert best["epoch"] <= 3
-    events = [epoch for epoch in (1, 3) if epoch < best["epoch"]]
-    width = 4 - len(events)
-    assert best["state_dict"]["network.features.block1.conv.weight"].shape[0] == width
+    assert best["state_dict"]["network.features.block1.conv.weight"].shape[0] == 4
     assert checkpoint(record)["state_dict"]["network.features.block1.conv.weight"].shape[0] == 2
     assert result["cost"]["parameters"] == result["prune"]["parameters"]["after"] == result["best"]["parameters"]
-    assert result["suspects"]["epoch"] == best["epoch"]
-    assert (record.folder / "robustness.json").is_file()
+    assert (
+        result["prune"]["parameters"]["after"] == result["prune"]["parameters"]["before"] > result["last"]["parameters"]
+    )
+    assert result["suspects"]["epoch"] == 1
+    assert (record.folder / "robustness.json").is_file()  # which refuses a network that gives other logits
 
 
 def test_a_run_that_stops_at_an_event_goes_without_it(compose: Compose) -> None:
@@ -155,7 +164,7 @@ def test_weights_of_a_pruned_run_bring_its_shapes_along(compose: Compose) -> Non
     assert checkpoint(further)["state_dict"]["network.features.block4.conv.weight"].shape[0] == 8
     assert checkpoint(further)["pruning"][: len(checkpoint(source)["pruning"])] == checkpoint(source)["pruning"]
     with pytest.raises(WeightsError, match=r"was pruned, and its cuts do not fit the network"):
-        run(compose(*given, "model=resnet18", "~model.width"))
+        run(compose(*(word for word in given if not word.startswith("model")), "model=sat6_cnn"))
 
 
 def test_weights_of_a_pruned_run_are_resumed(compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ those under layer normalisation, response normalisation or shuffles, and those t
 """
 
 import copy
+import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,16 +83,10 @@ def bundles(network: nn.Module, shape: tuple[int, int, int], norm: int) -> list[
     )
     score = importance.GroupMagnitudeImportance(p=norm, normalizer=None)
     never = [layer for classifier in classifiers(copied) for layer in classifier.modules()]
-    fixed = {
-        layer
-        for module in copied.modules()
-        if _ATTENTION.fullmatch(type(module).__name__)
-        for layer in module.modules()
-    }
     found = []
     for group in graph.get_all_groups(ignored_layers=never):
         items = list(group)
-        if any(item.dep.target.module in fixed for item in items) or not all(_is_known(item) for item in items):
+        if not all(_is_known(item) for item in items):
             continue
         total = len(items[0].idxs)
         blocks = _blocks(items, total)
@@ -122,18 +117,38 @@ class _ThenHooks(nn.Module):
         return output
 
 
+class _Opaque(torch.autograd.Function):
+    """One operation in place of many, none of which is known; it is there to be followed, not to be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, computed: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        return computed.clone()
+
+
+def _apart(forward: Callable[..., torch.Tensor], *inputs: Any, **named: Any) -> torch.Tensor:
+    with torch.no_grad():
+        computed = forward(*inputs, **named)
+    given = (value for value in (*inputs, *named.values()) if isinstance(value, torch.Tensor))
+    output: torch.Tensor = _Opaque.apply(computed, *given)  # type: ignore[no-untyped-call]
+    return output
+
+
 def _traceable(network: nn.Module) -> tuple[nn.Module, dict[nn.Module, str]]:
     """A copy that depends on its channels as the network does, and the names that its layers have in the network."""
     copied = copy.deepcopy(network).cpu().eval().requires_grad_(True)
     names = {layer: name for name, layer in copied.named_modules()}
     for layer in copied.modules():
         if isinstance(layer, _InstanceNorm):  # torch does it by reshaping, which hides its channels
-            layer.forward = lambda values: values * 1.0  # type: ignore[method-assign]
-    apart: dict[nn.Module, nn.Module] = {}
+            vars(layer)["forward"] = lambda values: values * 1.0
+        elif _ATTENTION.fullmatch(type(layer).__name__):
+            vars(layer)["forward"] = functools.partial(_apart, layer.forward)
+    wrapped: dict[nn.Module, nn.Module] = {}
     for parent in list(copied.modules()):
         for key, child in list(parent.named_children()):
-            if child._forward_hooks or child in apart:
-                parent._modules[key] = apart.setdefault(child, apart.get(child) or _ThenHooks(child))
+            if child._forward_hooks:
+                wrapped[child] = _ThenHooks(child)
+            if child in wrapped:
+                parent._modules[key] = wrapped[child]
     return copied, names
 
 
@@ -146,7 +161,7 @@ def _is_known(item: Any) -> bool:
         case OPTYPE.CONV | OPTYPE.DEPTHWISE_CONV | OPTYPE.LINEAR | OPTYPE.BN | OPTYPE.GN | OPTYPE.IN | OPTYPE.PRELU:
             return True
         case OPTYPE.CONCAT:
-            return _dimension(node.grad_fn) == _CHANNELS
+            return _signed(node.grad_fn._saved_dim) == _CHANNELS
         case OPTYPE.RESHAPE:  # flattening, and what dense layers do to tokens
             return len(node.grad_fn._saved_self_sym_sizes) in (2, 3, 4)
         case OPTYPE.ELEMENTWISE:
@@ -162,10 +177,6 @@ def _keeps_channels(operation: Any) -> bool:
         case "ConstantPadNd":
             return not any(operation._saved_pad[4:])
     return name in _KEEPS_CHANNELS
-
-
-def _dimension(operation: Any) -> int:
-    return _signed(operation._saved_dim)
 
 
 def _signed(dimension: int) -> int:

@@ -25,10 +25,16 @@ def cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
         network: on any device.
         shape: C,H,W of its images.
     """
-    copied = copy.deepcopy(network).to("meta").eval()
+    own = [*network.parameters(), *network.buffers()]
+    copied = copy.deepcopy(network, {id(value): _without_values(value) for value in own}).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copied(torch.empty(1, *shape, device="meta"))
     return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
+
+
+def _without_values(value: torch.Tensor) -> torch.Tensor:
+    empty = value.detach().to("meta")
+    return nn.Parameter(empty, requires_grad=False) if isinstance(value, nn.Parameter) else empty
 
 
 def channel_counts(network: nn.Module) -> dict[str, int]:

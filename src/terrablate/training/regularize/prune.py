@@ -70,8 +70,8 @@ class Pruning:
                 copied(torch.zeros(2, *self.shape)).sum().backward()
             except Exception as error:  # the graph, and networks whose shapes do not fit any more, fail in many ways
                 raise ConfigError(
-                    f"regularize=prune: model={name} cannot be pruned: {first_line(error)}; use another network, or"
-                    " leave prune out"
+                    f"regularize=prune: model={name} cannot be pruned: its channels cannot be followed"
+                    f" ({type(error).__name__}: {first_line(error)}); use another network, or leave prune out"
                 ) from error
             found += cuts
         if self.events and not found:
