@@ -129,7 +129,7 @@ def _apart(forward: Callable[..., torch.Tensor], *inputs: Any, **named: Any) -> 
     with torch.no_grad():
         computed = forward(*inputs, **named)
     given = (value for value in (*inputs, *named.values()) if isinstance(value, torch.Tensor))
-    output: torch.Tensor = _Opaque.apply(computed, *given)  # type: ignore[no-untyped-call]
+    output: torch.Tensor = _Opaque.apply(computed, *given)
     return output
 
 
