@@ -20,13 +20,13 @@ from terrablate.config import Config
 from terrablate.config.choices import NONE_CHOSEN, Choice, all_choices, default_choices, groups, takes_several
 from terrablate.config.identity import code_identity
 from terrablate.errors import ConfigError
-from terrablate.models.build import build
 from terrablate.models.networks import SmallCNN
 from terrablate.models.sizes import takes
 from terrablate.training import run as run_module
 from terrablate.training.classifier import Classifier
 from terrablate.training.inputs import Inputs
 from terrablate.training.record import Record
+from terrablate.training.reload import rebuilt
 from terrablate.training.run import prepare, run
 
 type Compose = Callable[..., Config]
@@ -130,6 +130,8 @@ def needs(choice: Choice, compose: Compose, folder: Path) -> Sequence[str]:
             return ["weights=run", f"weights.run={run(compose(*SMALL, 'seed=5', 'epochs=1')).folder}"]
         case "regularize", "swa":
             return ["regularize.swa.start=0.5"]  # both epochs
+        case "regularize", "prune":
+            return ["regularize.prune.rounds=1"]  # between the two epochs
         case "regularize", "consistency":
             return ["data.train_per_class=2", "aug=flip"]
         case "debug", "one_batch" | "profiler" | "overfit_ten":
@@ -188,9 +190,7 @@ def reloaded_logits(record: Record, config: Config) -> torch.Tensor:
     pack, result = job.data.pack, record.result()
     assert result is not None
     standardisation = (result["normalization"]["center"], result["normalization"]["spread"])
-    network = build(config, len(pack.bands), len(pack.classes), pack.image_size).network.eval()
-    state = torch.load(record.last_checkpoint, weights_only=True)["state_dict"]
-    network.load_state_dict({key.removeprefix("network."): v for key, v in state.items() if key.startswith("network.")})
+    network = rebuilt(torch.load(record.last_checkpoint, weights_only=True), config, pack).eval()
     images = job.data.images("val")
     stored = images.take(np.arange(len(images)))["image"]
     with torch.inference_mode():

@@ -46,6 +46,29 @@ type Compose = Callable[..., Config]
             "regularize=consistency: needs an aug that changes single images to compare both views, and aug=flip ",
         ),
         (
+            "regularize=prune trainer=ddp trainer.devices=2",
+            "trainer.devices=2: regularize=prune exchanges the parameters of the network, which distributed training ",
+        ),
+        (
+            "regularize=prune regularize.prune.start=0.7",
+            "regularize.prune.start=0.7: lies after regularize.prune.end=0.6; start before it",
+        ),
+        (
+            "regularize=prune regularize.prune.end=1",
+            "regularize.prune.end=1: with epochs=15 no epoch would follow that trains what is left; use less, or give ",
+        ),
+        ("regularize=prune epochs=1", "regularize.prune.end=0.6: with epochs=1 no epoch would follow that trains "),
+        (
+            "regularize=prune epochs=1 regularize.prune.rounds=1",
+            "regularize.prune.start=0.2: with epochs=1 no epoch would follow that trains what is left; ",
+        ),
+        (
+            "regularize=prune epochs=5",
+            "regularize.prune.rounds=4: between start=0.2 and end=0.6 of epochs=5 3 epochs end; use no more rounds ",
+        ),
+        ("regularize=prune regularize.prune.amount=1", "regularize.prune.amount=1: expected a number from 0 to less "),
+        ("regularize=prune regularize.prune.scope=local", "regularize.prune.scope=local: expected "),
+        (
             "regularize=[l1,ema] finetune=frozen_features model=resnet18",
             "regularize=l1+ema: finetune=frozen_features trains nothing by gradients; use regularize=[]",
         ),
@@ -69,6 +92,11 @@ def test_what_cannot_act_is_refused(compose: Compose, overrides: str, sentence: 
         "regularize=swa steps=10",
         "regularize=adversarial regularize.adversarial.steps=3 regularize.adversarial.step_size=0.1",
         "regularize=adversarial trainer.precision=bf16",
+        "regularize=prune epochs=2 regularize.prune.rounds=1",
+        "regularize=prune epochs=1 regularize.prune.amount=0",
+        "regularize=prune steps=10",
+        "regularize=prune epochs=5 debug=smoke",
+        "regularize=[prune,ema] optim=sam finetune=gradual",
         "regularize=[consistency,swa] data.train_per_class=2 aug=flip",
     ],
 )
@@ -89,3 +117,27 @@ def test_none_is_the_default(compose: Compose) -> None:
     assert compose().regularize.name == "none"
     assert compose().regularize.chosen == {}
     assert compose("regularize=l1", "regularize.l1=null").regularize.name == "none"
+
+
+# --- pruning: when
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "expected"),
+    [
+        ("", 15, {3: 0.075, 5: 0.15, 7: 0.225, 9: 0.3}),
+        ("", 100, {20: 0.075, 34: 0.15, 47: 0.225, 60: 0.3}),
+        ("regularize.prune.rounds=1", 15, {3: 0.3}),
+        ("regularize.prune.rounds=1 regularize.prune.start=0", 15, {1: 0.3}),
+        ("regularize.prune.rounds=2 regularize.prune.amount=0.8", 10, {2: 0.4, 6: 0.8}),
+        ("", 2, {1: 0.3}),  # of a short look, whose rounds fall on one epoch
+        ("", 1, {}),
+        ("regularize.prune.amount=0", 15, {}),
+    ],
+)
+def test_rounds_are_spread_evenly_and_take_even_shares(
+    compose: Compose, given: str, epochs: int, expected: dict[int, float]
+) -> None:
+    prune = compose("regularize=prune", *given.split()).regularize.prune
+    assert prune is not None
+    assert prune.events(epochs) == pytest.approx(expected)

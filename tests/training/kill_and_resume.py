@@ -31,6 +31,15 @@ SCENARIOS = {
     "cosine": ["dropout=head", "norm=batch", "aug=flip_color", "schedule=cosine"],
     "plateau": ["dropout=head", "schedule=plateau", "schedule.patience=0", "schedule.threshold=1.0", "optim=sgd"],
     "early": ["stop=early", "stop.patience=2", "stop.min_delta=5.0", "optim=sgd", "optim.momentum=0.9"],
+    "prune": [
+        "dropout=head",
+        "norm=batch",
+        "regularize=[prune,ema]",
+        "regularize.prune.start=0.2",
+        "regularize.prune.end=0.8",
+        "regularize.prune.rounds=3",
+        "regularize.ema.decay=0.8",
+    ],
     "steps": ["steps=13", "eval_every=2", "aug=flip"],
 }
 

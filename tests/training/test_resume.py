@@ -16,7 +16,7 @@ PLACES = (
     "after_the_last_epoch",
     "before_the_first_checkpoint",
 )
-SCENARIOS = ("cosine", "plateau", "early", "steps")
+SCENARIOS = ("cosine", "plateau", "early", "prune", "steps")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The one LightningModule: any network as a classifier of chips."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -14,6 +14,8 @@ from terrablate.config.schema import Config
 from terrablate.data.batches import Batch, EvalStream, Images
 from terrablate.data.module import ChipDataModule
 from terrablate.models.finetune import Finetuning
+from terrablate.models.pruning import Cut, cut_channels, cuts_of
+from terrablate.models.pruning.cuts import Kept, with_cuts
 from terrablate.random_streams import stream_seed
 from terrablate.training.inputs import Inputs
 from terrablate.training.losses import Loss
@@ -21,6 +23,7 @@ from terrablate.training.optimizers import accumulated_images, make_optimizer
 from terrablate.training.regularize import Regularization
 from terrablate.training.regularize.averaging import with_average
 from terrablate.training.regularize.consistency import unlabelled_positions
+from terrablate.training.regularize.prune import Pruning, cut_optimizer
 from terrablate.training.sam import kept_buffers
 from terrablate.training.schedules import make_plateau_schedule, make_step_schedule
 from terrablate.training.task import task_of
@@ -38,6 +41,8 @@ class Classifier(lightning.LightningModule):
         total_steps: optimizer steps of the whole budget, for schedules.
         steps_per_epoch: optimizer steps of an epoch, for schedules that count epochs.
         pretrained: names of the network's parameters that were loaded.
+        cuts: channels that were removed from the network since it was built, as it starts.
+        pruning: what removes channels while it trains.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class Classifier(lightning.LightningModule):
         total_steps: int,
         steps_per_epoch: int,
         pretrained: Collection[str] = (),
+        cuts: Sequence[Cut] = (),
+        pruning: Pruning | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -65,6 +72,8 @@ class Classifier(lightning.LightningModule):
         self.regularization = Regularization(
             config.regularize, network, pretrained, total_steps, self.task.alternatives
         )
+        self.cuts = list(cuts)
+        self.pruning = pruning
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._generator: torch.Generator | None = None
@@ -255,6 +264,27 @@ class Classifier(lightning.LightningModule):
             stored = batch["image"].to(self.device, non_blocking=True)
             yield self.inputs.standardise(self.training_view(stored, generator))
 
+    def prune_epoch(self, optimizer: torch.optim.Optimizer) -> None:
+        """Remove the channels that go at the end of this epoch, after it was evaluated; training goes on without them.
+
+        Args:
+            optimizer: of the run.
+        """
+        if self.pruning and (cuts := self.pruning.cuts(self.network, self.current_epoch + 1)):
+            before = dict(self.network.named_parameters())
+            kept = self._cut(cuts)
+            cut_optimizer(optimizer, before, self.network, kept)
+
+    def take_cuts_of(self, checkpoint: Mapping[str, Any]) -> None:
+        """Give the network the shapes that it has in a checkpoint of this run; weights are loaded afterwards."""
+        self._cut(cuts_of(checkpoint)[len(self.cuts) :])
+
+    def _cut(self, cuts: Sequence[Cut]) -> Kept:
+        kept = cut_channels(self.network, cuts)
+        self.regularization.cut(self.network, cuts, kept)
+        self.cuts += cuts
+        return kept
+
     def deployed_state(self) -> dict[str, torch.Tensor]:
         """The state dict, with what is evaluated in place of what trains."""
         averaging = self.regularization.averaging
@@ -277,7 +307,8 @@ class Classifier(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what Lightning does not know of: the state of a schedule, and the average."""
+        """Keep what Lightning does not know of: removed channels, the state of a schedule, and the average."""
+        checkpoint.update(with_cuts({}, self.cuts))
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
         if self.regularization.averaging:
@@ -285,6 +316,7 @@ class Classifier(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
+        self.take_cuts_of(checkpoint)
         if self.regularization.averaging:
             self.regularization.averaging.load_state_dict(checkpoint["averaging"])
         self._plateau_state = checkpoint.get("plateau")

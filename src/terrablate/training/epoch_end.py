@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from terrablate.config.schema import Config
 from terrablate.data.module import ChipDataModule
+from terrablate.models.pruning.cuts import with_cuts
 from terrablate.training.classifier import Classifier
 from terrablate.training.history import History
 from terrablate.training.loggers import CurveLogger
@@ -35,7 +36,7 @@ def scores(
 
 
 class EpochEnd(Callback):
-    """Evaluates val and probe, keeps the history and the best weights, steps the plateau schedule, stops, checkpoints.
+    """Evaluates val and probe, keeps history and best weights, steps the plateau schedule, stops, prunes, checkpoints.
 
     One unmonitored checkpoint holds all of it, so that a resumed run gives the digits of an undisturbed one.
 
@@ -89,6 +90,8 @@ class EpochEnd(Callback):
             **self._evaluate(pl_module, evaluated=last or epoch % self.config.eval_every == 0),
         }
         images = min(len(self.data.train_indices), self.config.batch_size * self.data.steps_per_epoch)
+        if pl_module.pruning:
+            row["parameters"] = sum(parameter.numel() for parameter in pl_module.network.parameters())
         row["images_per_second"] = images / max(trained_seconds, 1e-9)
         seconds = time.monotonic() - self._epoch_began
         row["seconds"] = seconds
@@ -105,6 +108,8 @@ class EpochEnd(Callback):
                 logger.epoch(row)
         if self.history.ended(self.config, self.total_epochs):
             trainer.should_stop = True
+        else:
+            pl_module.prune_epoch(trainer.optimizers[0])
         self._save(trainer)
 
     def _evaluate(self, module: Classifier, *, evaluated: bool) -> dict[str, float | None]:
@@ -120,7 +125,8 @@ class EpochEnd(Callback):
 
     def _keep_best(self, module: Classifier, epoch: int) -> None:
         state = {name: value.detach().clone() for name, value in module.deployed_state().items()}
-        self._best = {"epoch": epoch, "state_dict": state, "val_logits": self.history.last_logits}
+        best = {"epoch": epoch, "state_dict": state, "val_logits": self.history.last_logits}
+        self._best = with_cuts(best, module.cuts)
 
     def _save(self, trainer: "lightning.Trainer") -> None:
         """Best weights first, then the checkpoint that says which they are; not more often than it is worth."""

@@ -4,15 +4,18 @@ import functools
 import logging
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from terrablate.config.schema import Config, FrozenFeatures
 from terrablate.data.module import ChipDataModule
 from terrablate.errors import UserError
+from terrablate.models.pruning import cuts_of
 from terrablate.random_streams import numpy_stream, stream_seed
 from terrablate.training import figures
 from terrablate.training.by_heart import by_heart
@@ -25,6 +28,7 @@ from terrablate.training.history import History
 from terrablate.training.overfitting import Diagnosis, MonitorSettings, diagnose
 from terrablate.training.record import Record, Row
 from terrablate.training.regularize.averaging import deployed
+from terrablate.training.reload import rebuilt
 from terrablate.training.suspects import add_suspects
 from terrablate.training.task import task_of
 
@@ -82,8 +86,10 @@ def finish(
         ),
     )
     suspects = None
+    networks = _networks(config, data, module, best)
     if best is not None and not at_once:  # else it is not the network that predicts
-        suspects = add_suspects(record, config, data, module, best, provenance["hardware"]["accelerator"])
+        with _holding(module, networks["best"]):
+            suspects = add_suspects(record, config, data, module, best, provenance["hardware"]["accelerator"])
     module.cpu()
     _draw_augmentations(record, config, data, module)
     _write_worst(record, config, data, logits[which])
@@ -116,10 +122,11 @@ def finish(
         **start,
         "floor": floor,
         "finetune": _finetune(module, config, history.epochs),
+        "prune": module.pruning.report(networks[which], history.epochs) if module.pruning else None,
         "cost": {
             "seconds": history.seconds,
             "images_per_second": _mean([row["images_per_second"] for row in history.rows]),
-            "parameters": sum(parameter.numel() for parameter in module.network.parameters()),
+            "parameters": sum(parameter.numel() for parameter in networks[which].parameters()),
             "trainable_parameters": module.finetuning.trainable_parameters(history.epochs - 1),
             "peak_memory_bytes": peak_memory_bytes(provenance["hardware"]["accelerator"]),
         },
@@ -166,6 +173,25 @@ def _best(record: Record) -> dict[str, Any] | None:
     if not record.best_checkpoint.is_file():
         return None
     return torch.load(record.best_checkpoint, map_location="cpu", weights_only=True)
+
+
+def _networks(
+    config: Config, data: ChipDataModule, module: Classifier, best: Mapping[str, Any] | None
+) -> dict[str, nn.Module]:
+    """The networks of the best and the last epoch, which have other shapes if channels were removed in between."""
+    if best is None or cuts_of(best) == module.cuts:
+        return {"last": module.network, "best": module.network}
+    return {"last": module.network, "best": rebuilt(best, config, data.pack)}
+
+
+@contextmanager
+def _holding(module: Classifier, network: nn.Module) -> Iterator[None]:
+    """Another network in the place of the one that was trained, for a while."""
+    trained, module.network = module.network, network
+    try:
+        yield
+    finally:
+        module.network = trained
 
 
 def _scores(row: Row | None) -> dict[str, Any] | None:

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from terrablate.config.checks import run_folder
@@ -25,6 +26,7 @@ from terrablate.errors import WeightsError
 from terrablate.models import timm_index, torchvision_index
 from terrablate.models.band_names import canonical
 from terrablate.models.build import Built
+from terrablate.models.pruning import Cut, replay
 from terrablate.models.published import Published, timm_weights, torchgeo_weights, torchvision_weights
 from terrablate.models.weight_files import file_sha256, read_state
 from terrablate.models.weight_statistics import WeightStatistics
@@ -42,6 +44,8 @@ class LoadedWeights:
     """For the record: what was loaded, adapted, left out and re-initialised."""
     statistics: WeightStatistics | None
     """The standardisation under which they were trained, where it is known."""
+    cuts: list[Cut] = field(default_factory=list)
+    """Channels that were removed from the network, because they had been where the weights come from."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,7 @@ def _of_run(config: Config, weights: RunWeights, bands: list[str], classes: list
 
     def load(built: Built) -> LoadedWeights:
         whole = read_state(path)
+        cuts = replay(built.network, torch.load(path, map_location="cpu", weights_only=True), f"run {weights.run}")
         report = load_weights(
             built,
             {name: value for name, value in whole.items() if name.startswith("network.")},
@@ -211,7 +216,7 @@ def _of_run(config: Config, weights: RunWeights, bands: list[str], classes: list
             partial=weights.partial,
             keeps_head=weights.head == "auto" and same_task,
         )
-        return LoadedWeights(report.plain(), _recorded_statistics(result, theirs, expected, config.data.scale))
+        return LoadedWeights(report.plain(), _recorded_statistics(result, theirs, expected, config.data.scale), cuts)
 
     return PreparedWeights(file_sha256(path), load)
 

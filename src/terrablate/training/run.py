@@ -38,6 +38,7 @@ from terrablate.training.pretrained import PreparedWeights, check_frozen_statist
 from terrablate.training.profile import OperationProfile
 from terrablate.training.record import Record
 from terrablate.training.regularize.averaging import deployed
+from terrablate.training.regularize.prune import Pruning
 from terrablate.training.robustness import add_robustness
 from terrablate.training.terminal import ProgressDisplay, show_summary
 
@@ -213,6 +214,10 @@ def _module(job: Job) -> tuple[Classifier, dict[str, Any]]:
     report = {"weights": loaded.report if loaded else None, "normalization": normalization.plain()}
     if isinstance(config.norm, NativeNorm | BatchNorm) and config.norm.sync:
         synchronise(built.network)
+    prune, shape = config.regularize.prune, (len(pack.bands), pack.image_size, pack.image_size)
+    pruning = Pruning(prune, built.network, shape, job.total_epochs, config.seed) if prune and prune.amount else None
+    if pruning:
+        pruning.rehearse(built.network, config.model.name)
     inputs = Inputs(config.data.scale, config.data.offset, normalization.center, normalization.spread)
     module = Classifier(
         built.network,
@@ -223,6 +228,8 @@ def _module(job: Job) -> tuple[Classifier, dict[str, Any]]:
         total_steps=job.total_steps,
         steps_per_epoch=data.optimizer_steps_per_epoch,
         pretrained=_pretrained(built.network, report["weights"]),
+        cuts=loaded.cuts if loaded else (),
+        pruning=pruning,
     )
     return module, report
 
@@ -234,6 +241,7 @@ def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -
     module, report = _module(job)
     if history.ended(config, job.total_epochs):
         checkpoint = torch.load(job.record.last_checkpoint, map_location="cpu", weights_only=True)
+        module.take_cuts_of(checkpoint)
         module.load_state_dict(deployed(checkpoint)["state_dict"])
         return module, report
     if isinstance(config.finetune, FrozenFeatures):

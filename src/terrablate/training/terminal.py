@@ -150,6 +150,8 @@ def show_summary(result: Mapping[str, Any], folder: str, *, already_done: bool =
         name = _accuracy_name(result)
         lines.append(f"gap at end    NLL {overfitting['gap_loss']:+.3f}, {name} {overfitting['gap_accuracy']:+.3f}")
     lines.append(f"verdict       {overfitting['sentence']}")
+    if result.get("prune"):
+        lines.append(f"pruned        {_pruned(result['prune'])}")
     if result.get("by_heart"):
         lines.append(f"by heart      {result['by_heart']['sentence']}")
     if result.get("beats_floor") is False:  # no such key in records of older versions
@@ -185,6 +187,15 @@ def _quality(row: Mapping[str, Any]) -> tuple[str, str]:
     """Name and key of the figure that is asked for first: mean average precision where images have several labels."""
     several = "average_precision_macro/val"
     return ("mAP", several) if several in row else ("accuracy", "accuracy/val")
+
+
+def _pruned(prune: Mapping[str, Any]) -> str:
+    """What is left, such as `parameters 11,201,162 to 5,590,026 (50 %), MACs ...`."""
+    parts = []
+    for name, word in (("parameters", "parameters"), ("macs", "MACs")):
+        before, after = prune[name]["before"], prune[name]["after"]
+        parts.append(f"{word} {before:,} to {after:,} ({after / before:.0%})")
+    return ", ".join(parts)
 
 
 def _clock(seconds: float) -> str:

@@ -4,7 +4,7 @@ import math
 
 from terrablate.config.schema import Config, ScratchWeights
 from terrablate.config.schema.augment import CutMix, Mixup
-from terrablate.config.schema.regularize import SWA
+from terrablate.config.schema.regularize import SWA, Prune
 from terrablate.errors import ConfigError
 
 
@@ -20,6 +20,8 @@ def check_regularize(config: Config) -> None:
     _check_input_gradients(config)
     if section.consistency:
         _check_consistency(config)
+    if section.prune:
+        _check_prune(config, section.prune)
 
 
 def _check_averages(config: Config) -> None:
@@ -76,4 +78,34 @@ def _check_consistency(config: Config) -> None:
         raise ConfigError(
             f"regularize=consistency: needs an aug that changes single images to compare both views, and"
             f" aug={config.aug.name} does not; choose one, such as aug=all"
+        )
+
+
+def _check_prune(config: Config, prune: Prune) -> None:
+    trainer = config.trainer
+    if trainer.strategy == "ddp" or trainer.devices != 1:
+        raise ConfigError(
+            f"trainer.devices={trainer.devices}: regularize=prune exchanges the parameters of the network, which"
+            " distributed training cannot follow; use one device, as trainer=auto does"
+        )
+    if prune.start > prune.end:
+        raise ConfigError(
+            f"regularize.prune.start={prune.start:g}: lies after regularize.prune.end={prune.end:g}; start before it"
+        )
+    if config.steps is None and config.debug.epochs is None and prune.amount > 0:
+        _check_rounds(prune, config.epochs)
+
+
+def _check_rounds(prune: Prune, epochs: int) -> None:
+    if math.ceil((prune.end if prune.rounds > 1 else prune.start) * epochs - 1e-9) >= epochs:
+        key, value = ("end", prune.end) if prune.rounds > 1 else ("start", prune.start)
+        raise ConfigError(
+            f"regularize.prune.{key}={value:g}: with epochs={epochs} no epoch would follow that trains what is"
+            " left; use less, or give more epochs"
+        )
+    found = prune.events(epochs)
+    if len(found) < prune.rounds:
+        raise ConfigError(
+            f"regularize.prune.rounds={prune.rounds}: between start={prune.start:g} and end={prune.end:g} of"
+            f" epochs={epochs} {len(found)} epochs end; use no more rounds than that, or give more epochs"
         )

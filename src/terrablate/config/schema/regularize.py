@@ -1,7 +1,8 @@
 """Sections of regularize: any subset of them makes the group, each under the name of its choice."""
 
+import math
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
@@ -69,6 +70,35 @@ class Consistency:
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class Prune:
+    """Whole channels are removed from the network while it trains."""
+
+    amount: DropRate
+    start: Fraction
+    end: Fraction
+    rounds: Count
+    importance: Literal["l1", "l2", "random"]
+    scope: Literal["uniform", "global"]
+
+    def events(self, epochs: int) -> dict[int, float]:
+        """The epochs, counted from 1, at whose end channels go, and the share that is gone from then on.
+
+        At least one epoch follows the last. Rounds that fall on one epoch are one.
+
+        Args:
+            epochs: of the budget.
+        """
+        found: dict[int, float] = {}
+        if self.amount == 0 or epochs < 2:
+            return found
+        for number in range(self.rounds):
+            place = self.start + (self.end - self.start) * number / max(self.rounds - 1, 1)
+            epoch = min(max(math.ceil(place * epochs - 1e-9), 1), epochs - 1)
+            found[epoch] = self.amount * (number + 1) / self.rounds
+        return found
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
 class Regularize:
     """Those that were chosen; none is the neutral element."""
 
@@ -79,6 +109,7 @@ class Regularize:
     adversarial: Adversarial | None = None
     smooth_input_gradient: SmoothInputGradient | None = None
     consistency: Consistency | None = None
+    prune: Prune | None = None
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
 from terrablate.config.schema.regularize import EMA, SWA
+from terrablate.models.pruning import Cut, cut_channels
 
 
 def move_towards(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], decay: float) -> None:
@@ -122,6 +123,10 @@ class Averaging:
         layers = [layer for layer in layers if layer.track_running_stats]
         if layers:
             refresh_statistics(self._averaged.module, batches, layers)
+
+    def cut(self, cuts: Sequence[Cut]) -> None:
+        """Channels have left the network: they leave the average, too, and those that are left go on."""
+        cut_channels(self._averaged.module, cuts)
 
     def to(self, device: torch.device) -> None:
         """Move the weights; the counter stays on the CPU, where reading it waits for nothing."""

@@ -1,6 +1,6 @@
 """All regularisers of a run, as training meets them: in its loss, after its steps, in what is evaluated."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import nn
@@ -8,10 +8,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from terrablate.config.schema.regularize import Adversarial, Regularize
 from terrablate.errors import ConfigError
+from terrablate.models.pruning import Cut
+from terrablate.models.pruning.cuts import Kept
 from terrablate.training.regularize.averaging import Averaging
 from terrablate.training.regularize.consistency import consistency, ramp
 from terrablate.training.regularize.input_gradients import ImageLosses, evaluating, fgsm, pgd, squared_gradient
 from terrablate.training.regularize.penalties import l1, l2_sp, penalised
+from terrablate.training.regularize.prune import take
 
 
 class Regularization:
@@ -58,6 +61,19 @@ class Regularization:
         self._start = {name: value.to(device) for name, value in self._start.items()}
         if self.averaging:
             self.averaging.to(device)
+
+    def cut(self, network: nn.Module, cuts: Sequence[Cut], kept: Kept) -> None:
+        """Channels have left the network: take them out of what is kept.
+
+        Args:
+            network: as it is.
+            cuts: that made it so.
+            kept: what `cut_channels` gave for it.
+        """
+        if self.averaging:
+            self.averaging.cut(cuts)
+        for name in self._start.keys() & kept.keys():
+            self._start[name] = take(self._start[name], kept[name], network.get_parameter(name).shape)
 
     def losses(
         self, network: nn.Module, losses: ImageLosses, images: torch.Tensor, generator: torch.Generator
