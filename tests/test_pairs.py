@@ -34,7 +34,8 @@ type Pair = frozenset[Level]
 SETTINGS = ("trainer=cpu", "trainer.threads=1", "epochs=2", "batch_size=8", "data.image_size=32")
 FAMILIES = {
     "data": ["data.train=43", "data.train=43 data.bands=rgb data.label_noise=0.2", "data.train_per_class=2",
-             "data.train=57 data.sampler=balanced data.normalize=percentile", "data.train=60 data.imbalance=3"],
+             "data.train=57 data.sampler=balanced data.normalize=percentile", "data.train=60 data.imbalance=3",
+             "data=synthetic_multilabel"],
     "model": ["model=small_cnn model.width=4", "model=mlp", "model=local_cnn", "model=squeezenet1_0", "model=resnet20",
               "model=timm model.timm_name=test_vit"],
     "aug": ["aug=none", "aug=all", "aug=randaug", "aug=mixup", "aug=cutmix"],
@@ -46,9 +47,14 @@ FAMILIES = {
 """Levels of groups that are too large to take every choice, that need data, or that need more than a name."""
 ONE_LEVEL = {"trainer": "trainer=cpu trainer.threads=1", "study": "study=none"}
 """Groups of which this machine may have one choice only, or of which a run has one."""
-SETTINGS_OF = {"schedule=step": "schedule.every=1", "regularize=[swa]": "regularize.swa.start=0.5"}
+SETTINGS_OF = {
+    "schedule=step": "schedule.every=1",
+    "regularize=[swa]": "regularize.swa.start=0.5",
+    "regularize=[prune]": "regularize.prune.start=0 regularize.prune.end=0.5 regularize.prune.rounds=1",
+}
 """What makes a choice act within two epochs."""
 NEEDS = {
+    "data=synthetic_multilabel": {"loss": "loss=bce"},
     "regularize=[l2_sp]": {"weights": "weights=file weights.head=keep"},
     "regularize=[consistency]": {"data": "data.train_per_class=2", "aug": "aug=all"},
     "dropout=path": {"model": "model=timm model.timm_name=test_vit"},
@@ -59,14 +65,16 @@ REFUSED = {
     "finetune=frozen_features": """aug=all aug=randaug aug=mixup aug=cutmix dropout=head dropout=conv dropout=spatial
         dropout=path schedule=step schedule=multistep schedule=cosine schedule=onecycle schedule=plateau stop=early
         stop=fitted regularize=[l1] regularize=[l2_sp] regularize=[ema] regularize=[swa] regularize=[adversarial]
-        regularize=[smooth_input_gradient] regularize=[consistency] debug=profiler data.sampler=balanced""",
+        regularize=[smooth_input_gradient] regularize=[consistency] regularize=[prune] debug=profiler
+        data.sampler=balanced""",
+    "data=synthetic_multilabel": """loss=cross_entropy loss=label_smoothing loss=weighted loss=focal loss=l2""",
     "finetune=head": "dropout=conv dropout=spatial dropout=path",
     "model=mlp": "norm=batch norm=group norm=layer norm=instance dropout=conv dropout=spatial dropout=path",
     "model.timm_name=test_vit": "dropout=conv dropout=spatial",
     "dropout=path": "model=small_cnn model=local_cnn model=squeezenet1_0",
     "norm=instance": "model=squeezenet1_0",
     "regularize=[consistency]": """aug=none aug=mixup aug=cutmix data.label_noise=0.2 data.sampler=balanced
-        data.imbalance=3 data.train=43 loss=weighted""",
+        data.imbalance=3 data=synthetic_multilabel data.train=43 loss=weighted""",
     "regularize=[l2_sp]": "weights=scratch",
     "loss=weighted": "data.train_per_class=2 debug=overfit_ten",
     "debug=overfit_ten": "stop=early data.label_noise=0.2 data.sampler=balanced",
