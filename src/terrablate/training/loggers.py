@@ -56,9 +56,9 @@ class WandbCurves:
         self._run = wandb.init(
             project=config.logger.project,
             entity=config.logger.entity,
-            group=config.logger.group,
-            job_type=config.logger.job_type,
-            tags=[*config.logger.tags, *(["synthetic data"] if config.data.source == "synthetic" else [])],
+            group=config.logger.group or config.study.name,
+            job_type=config.logger.job_type or config.study.member.variant,
+            tags=_tags(config),
             id=f"{run_id}-{earlier}" if earlier else run_id,  # a run trained anew by force is another one
             name=run_id,
             dir=folder,
@@ -110,6 +110,13 @@ class WandbCurves:
             ]
             self._run.log({"by_class/val": wandb.Table(columns=["class", *columns], data=rows)}, step=step)
         self._run.finish(exit_code=0)
+
+
+def _tags(config: Config) -> list[str]:
+    """Those that were asked for, the levels of a study, and a warning; W&B takes 64 characters each."""
+    levels = [f"{factor}={level}"[:64] for factor, level in (config.study.member.levels or {}).items()]
+    synthetic = ["synthetic data"] if config.data.source == "synthetic" else []
+    return list(dict.fromkeys([*config.logger.tags, *levels, *synthetic]))
 
 
 def _mode(asked: str) -> str:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -91,6 +91,13 @@ class Record:
             yield
         finally:
             lock.release()
+
+    def drop_checkpoints(self, keep: Literal["both", "best", "last", "none"]) -> None:
+        """Remove those of a finished run that a study does not keep."""
+        if keep not in ("both", "best"):
+            self.best_checkpoint.unlink(missing_ok=True)
+        if keep not in ("both", "last"):
+            self.last_checkpoint.unlink(missing_ok=True)
 
     def archive(self) -> None:
         """Move what stands in the folder to `archive/<n>`, to make room for a new record."""

@@ -101,6 +101,8 @@ def run(config: Config) -> Record:
             _train_or_say_why(job)
         if config.robustness:
             add_robustness(job.record, config, job.data, job.hardware, job.code)
+        if job.record.finished():
+            job.record.drop_checkpoints(config.study.keep)
     return job.record
 
 
