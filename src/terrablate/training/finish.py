@@ -1,9 +1,7 @@
 """The end of a run: predictions, pictures, and last of all `result.json`, which makes the record count."""
 
 import functools
-import logging
 import math
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +10,12 @@ import torch
 
 from terrablate.config.schema import Config, FrozenFeatures
 from terrablate.data.module import ChipDataModule
-from terrablate.errors import UserError
 from terrablate.random_streams import numpy_stream, stream_seed
 from terrablate.training import figures, metrics
 from terrablate.training.by_heart import by_heart
 from terrablate.training.classifier import Classifier
 from terrablate.training.early_stopping import early_stopping_report
+from terrablate.training.failure import levels
 from terrablate.training.floor import beats, best_accuracy, classical_floor
 from terrablate.training.frozen_features import random_state
 from terrablate.training.hardware import peak_memory_bytes
@@ -27,14 +25,8 @@ from terrablate.training.record import Record, Row
 from terrablate.training.regularize.averaging import deployed
 from terrablate.training.suspects import add_suspects
 
-logger = logging.getLogger(__name__)
-
 _WORST = 16
 _SHEET_ROWS, _SHEET_VIEWS = 6, 7
-_LEVEL_GROUPS = (
-    "data", "model", "norm", "dropout", "aug", "weights", "finetune", "optim", "schedule", "loss",
-    "regularize", "stop", "trainer", "debug", "logger",
-)  # fmt: skip
 
 
 def finish(
@@ -88,7 +80,7 @@ def finish(
     result: dict[str, Any] = {
         "status": "diverged" if diagnosis.verdict == "diverged" or ended == "diverged" else "complete",
         "run_id": record.folder.name,
-        "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
+        "levels": levels(config),
         "seed": config.seed,
         "synthetic": config.data.source == "synthetic",
         "classes": data.pack.classes,
@@ -123,24 +115,6 @@ def finish(
     _slim_checkpoint(record, config)
     record.write_json("result.json", result)
     return result
-
-
-def failure(record: Record, config: Config, identity: str, code: str, error: Exception) -> None:
-    """Leave a record that says `failed` and why, as far as the disk allows."""
-    message = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception_only(error)).strip()
-    content = {
-        "status": "failed",
-        "run_id": record.folder.name,
-        "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
-        "seed": config.seed,
-        "error": message,
-        "traceback": None if isinstance(error, UserError) else traceback.format_exc(),
-        "provenance": {"identity": identity, "code": code},
-    }
-    try:
-        record.write_json("result.json", content)
-    except OSError as second:
-        logger.warning("the failure could not be recorded: %s", second)
 
 
 def monitor_settings(config: Config) -> MonitorSettings:
