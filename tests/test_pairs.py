@@ -44,8 +44,8 @@ FAMILIES = {
     "logger": ["logger=csv", "logger=wandb logger.mode=offline"],
 }  # fmt: skip
 """Levels of groups that are too large to take every choice, that need data, or that need more than a name."""
-ONE_LEVEL = ("trainer",)
-"""Groups of which this machine may have one choice only."""
+ONE_LEVEL = {"trainer": "trainer=cpu trainer.threads=1", "study": "study=none"}
+"""Groups of which this machine may have one choice only, or of which a run has one."""
 SETTINGS_OF = {"schedule=step": "schedule.every=1", "regularize=[swa]": "regularize.swa.start=0.5"}
 """What makes a choice act within two epochs."""
 NEEDS = {
@@ -79,7 +79,7 @@ def levels_of(group: str) -> list[str]:
     if group in FAMILIES:
         return FAMILIES[group]
     if group in ONE_LEVEL:
-        return ["trainer=cpu trainer.threads=1"]
+        return [ONE_LEVEL[group]]
     names = [choice.name for choice in choices(group)]
     if takes_several(group):
         return [f"{group}={NONE_CHOSEN}", *(f"{group}=[{name}]" for name in names)]

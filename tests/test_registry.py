@@ -15,6 +15,7 @@ import torchgeo.datasets
 import yaml
 from PIL import Image
 
+from miniatures import write_bigearthnet, write_patternnet, write_sat6, write_so2sat
 from terrablate.config import Config
 from terrablate.config.choices import NONE_CHOSEN, Choice, all_choices, default_choices, groups, takes_several
 from terrablate.config.identity import code_identity
@@ -34,7 +35,8 @@ SMALL = (
     "model=small_cnn", "model.width=4", "trainer=cpu", "trainer.threads=1", "debug.max_train_batches=2",
     "trainer.checkpoint_seconds=0", "epochs=2", "batch_size=8", "data.image_size=16",
 )  # fmt: skip
-CHOICES = [pytest.param(choice, id=f"{choice.group}={choice.name}") for choice in all_choices()]
+CHOICES = [pytest.param(c, id=f"{c.group}={c.name}") for c in all_choices() if c.group != "study"]
+"""Studies are many runs each: `study/`."""
 
 
 # --- data that the choices need, written small
@@ -69,6 +71,15 @@ def write_torchgeo(root: Path, dataset: str) -> None:
         (root / files[split]).write_text("\n".join(chosen) + "\n")
 
 
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "patternnet": write_patternnet,
+    "so2sat": write_so2sat,
+    "sat6": write_sat6,
+    "bigearthnet": write_bigearthnet,
+}
+"""By `data.source`: what writes it in miniature."""
+
+
 def needs(choice: Choice, compose: Compose, folder: Path) -> Sequence[str]:
     """What a choice must be given besides its name, written or trained here."""
     match choice.group, choice.name:
@@ -77,6 +88,11 @@ def needs(choice: Choice, compose: Compose, folder: Path) -> Sequence[str]:
             return [f"data.root={folder / 'data'}"]
         case "data", _:
             content = yaml.safe_load(choice.path.read_text())
+            if content["source"] in WRITERS:
+                WRITERS[content["source"]](folder / "data" / content["subfolder"])
+                unverified = ["data.checksum=false"] if content["source"] == "so2sat" else []
+                objective = ["loss=bce"] if content.get("labels") == "several" else []
+                return [f"data.root={folder / 'data'}", *unverified, *objective]
             if content["source"] == "torchgeo":
                 write_torchgeo(folder / "data" / content["subfolder"], content["dataset"])
                 return [f"data.root={folder / 'data'}"]

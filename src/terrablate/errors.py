@@ -15,3 +15,7 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """A weights file that is missing, unsafe or does not fit the network."""
+
+
+class Busy(UserError):  # noqa: N818 - it is no error of anybody
+    """A run that another process is training now."""

@@ -39,6 +39,19 @@ REFUSED = {
     "trainer=cpu trainer.precision=16": "trainer.precision=16: needs a GPU; on the CPU use 32 or bf16",
     "optim=sgd optim.nesterov=true": "optim.nesterov=true: needs optim.momentum above 0",
     "data=eurosat data.root=/no": "data.root=/no: there is no folder /no/eurosat; put EuroSAT there, point data.root",
+    "data=bigearthnet data.root=/no": "data.root=/no: there is no folder /no/bigearthnet; put BigEarthNet there, point",
+    "data=sat6 data.root=/no": "data.root=/no: there is no folder /no/sat6; put SAT-6 there, point data.root",
+    "data=so2sat data.version=3": "data.version=3: expected one of 2, 3_random, 3_block, 3_culture_10",
+    "data=so2sat data.version=2 data.val_fraction=0.1": "data.val_fraction=0.1: version 2 of So2Sat has a val split of",
+    "data=so2sat data.version=3_block": "data.version=3_block: has no val split; say how much of train becomes val",
+    "data=so2sat data.bands=[S2_B02]": "data.bands: so2sat has no band S2_B02; allowed: all, rgb or some of S1_B1,",
+    "data=sat6 data.val_fraction=1": "data.val_fraction=1: expected a number greater than 0 and less than 1",
+    "data=patternnet data.fractions=[0.5,0.4,0.2]": "data.fractions=[0.5, 0.4, 0.2]: train, val, test must add up to 1",
+    "data=patternnet data.fractions=[0.8,0,0.2]": "data.fractions=[0.8, 0.0, 0.2]: train, val, test must add up to 1",
+    "data=bigearthnet data.num_classes=20": "data.num_classes=20: expected one of 19, 43",
+    "data=bigearthnet data.labels=one": "data.labels=one: an image of BigEarthNet has several labels; use data.labels=",
+    "data=sat6 data.labels=several": "data.labels=several: an image of SAT-6 has one label; use data.labels=one",
+    "data=eurosat data.labels=several": "data.labels=several: an image of EuroSAT has one label; use data.labels=one",
     "data=folder data.root=/no": "data.root=/no: there is no folder /no; it must hold <class>/* or {train,val,test}/",
 }
 
@@ -91,6 +104,13 @@ def test_what_cannot_work_with_a_folder_is_refused(
 )
 def test_what_can_work_is_accepted(compose: Compose, overrides: str) -> None:
     compose(*overrides.split(" "))
+
+
+def test_a_file_that_cannot_be_fetched_is_not_offered_to_be(compose: Compose) -> None:
+    for name in ("so2sat", "sat6"):
+        with pytest.raises(ConfigError) as refused:
+            compose(f"data={name}", "data.root=/no")
+        assert "download" not in str(refused.value)
 
 
 def test_an_absent_source_is_accepted_where_a_pack_may_stand_in(compose: Compose, tmp_path: Path) -> None:

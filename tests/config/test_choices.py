@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
-from terrablate.config import Config
+from terrablate.config import Config, parse
 from terrablate.config.choices import (
     CONF,
     NONE_CHOSEN,
@@ -39,7 +40,7 @@ def test_every_choice_opens_with_a_card_and_names_itself(choice: Choice) -> None
     content = yaml.safe_load(choice.path.read_text(encoding="utf-8"))
     if takes_several(choice.group):  # each under its own key, so that several compose
         assert list(content) == [choice.name]
-    else:
+    elif (choice.group, choice.name) != ("study", "none"):  # a single run belongs to no study
         assert content["name"] == choice.name
 
 
@@ -82,6 +83,30 @@ def test_bands_that_a_config_declares_are_those_of_the_torchgeo_class(choice: Ch
 def test_all_torchgeo_datasets_of_the_list_are_there() -> None:
     assert {choice.name for choice in TORCHGEO} == {
         "eurosat", "eurosat_spatial", "eurosat100", "ucmerced", "resisc45"
+    }  # fmt: skip
+
+
+def test_odd_datasets_declare_the_bands_of_their_source(compose_raw: Callable[..., DictConfig]) -> None:
+    from torchgeo.datasets import BigEarthNet, So2Sat
+
+    from terrablate.data import bigearthnet, patternnet, so2sat
+    from terrablate.data.sat6_file import Sat6
+
+    names = ("so2sat", "patternnet", "sat6", "bigearthnet")
+    declared = {name: parse(compose_raw(f"data={name}"), reads_data=False).data for name in names}
+    assert declared["so2sat"].band_names == list(so2sat.BANDS)
+    assert declared["so2sat"].bands == list(so2sat.S2_BANDS)
+    assert declared["so2sat"].rgb == [band.removeprefix("S2_") for band in So2Sat.rgb_bands]
+    assert declared["patternnet"].band_names == declared["patternnet"].rgb == list(patternnet.BANDS)
+    assert declared["sat6"].band_names == list(Sat6.all_bands)
+    assert declared["sat6"].rgb == list(Sat6.rgb_bands)
+    assert declared["sat6"].native_size == Sat6.image_size[0]
+    assert declared["bigearthnet"].band_names == list(bigearthnet.BANDS)
+    assert declared["bigearthnet"].bands == list(bigearthnet.S2_BANDS)
+    assert declared["bigearthnet"].native_size == BigEarthNet.image_size[0]
+    assert {name: data.labels for name, data in declared.items() if data.labels != "one"} == {"bigearthnet": "several"}
+    assert {name: data.scale for name, data in declared.items()} == {
+        "so2sat": 1, "patternnet": 255, "sat6": 255, "bigearthnet": 10000
     }  # fmt: skip
 
 

@@ -123,6 +123,20 @@ def test_paths_of_split_lists_do_not_change_the_identity_which_the_data_fingerpr
     assert of(compose(*here)) == of(compose(*there))
 
 
+def test_what_a_published_set_is_read_as_changes_the_identity_and_how_it_is_verified_does_not(
+    compose: Compose, tmp_path: Path
+) -> None:
+    for name, changes, leaves in (
+        ("so2sat", "data.version=3_block data.val_fraction=0.1", "data.checksum=false"),
+        ("patternnet", "data.fractions=[0.8,0.1,0.1]", "data.download=true"),
+        ("sat6", "data.val_fraction=0.2", f"data.sha256={'a' * 64}"),
+    ):
+        (tmp_path / name).mkdir()
+        given = [f"data={name}", f"data.root={tmp_path}"]
+        assert of(compose(*given, *changes.split())) != of(compose(*given))
+        assert of(compose(*given, leaves)) == of(compose(*given))
+
+
 def test_paths_of_weights_do_not_change_the_identity_which_their_digest_does(compose: Compose, tmp_path: Path) -> None:
     for name in ("a.pt", "b.pt"):
         (tmp_path / name).touch()

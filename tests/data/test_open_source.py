@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 from PIL import Image
 
-from terrablate.config import Config
+from terrablate.config import Config, parse
 from terrablate.data.open_source import open_source, pack_key, pack_spec, stamp
 from terrablate.errors import DataError
 
 Compose = Callable[..., Config]
+ComposeRaw = Callable[..., DictConfig]
 
 
 @pytest.fixture
@@ -76,6 +78,35 @@ def test_the_split_seed_decides_on_a_pack_only_where_splits_are_computed(compose
     assert pack_spec(compose(*folded).data) != pack_spec(compose(*folded, "data.split_seed=1").data)
     eurosat = ["data=eurosat", f"data.root={root}", "data.download=true"]
     assert pack_spec(compose(*eurosat).data) == pack_spec(compose(*eurosat, "data.split_seed=1").data)
+
+
+def test_the_split_seed_decides_on_the_packs_of_sources_that_draw_splits(compose_raw: ComposeRaw) -> None:
+    def differs(name: str, *overrides: str) -> bool:
+        specs = [
+            pack_spec(parse(compose_raw(f"data={name}", seed, *overrides), reads_data=False).data)
+            for seed in ("data.split_seed=0", "data.split_seed=1")
+        ]
+        return specs[0] != specs[1]
+
+    assert differs("patternnet")
+    assert differs("sat6")
+    assert differs("so2sat", "data.version=3_block", "data.val_fraction=0.1")
+    assert not differs("so2sat")
+    assert not differs("bigearthnet")
+
+
+def test_where_and_how_a_published_set_is_verified_is_not_part_of_its_pack(compose_raw: ComposeRaw) -> None:
+    def spec(*overrides: str) -> dict[str, object]:
+        return pack_spec(parse(compose_raw(*overrides), reads_data=False).data)
+
+    for name, same, other in (
+        ("sat6", f"data.sha256={'a' * 64}", "data.val_fraction=0.2"),
+        ("so2sat", "data.checksum=false", "data.version=3_block data.val_fraction=0.1"),
+        ("patternnet", "data.checksum=false", "data.fractions=[0.5,0.5,0]"),
+        ("bigearthnet", "data.download=true", "data.num_classes=43"),
+    ):
+        assert spec(f"data={name}", same) == spec(f"data={name}")
+        assert spec(f"data={name}", *other.split()) != spec(f"data={name}")
 
 
 def test_the_stamp_is_of_names_sizes_and_times(compose: Compose, root: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 import timm
 import torch
 import torchvision
+from omegaconf import DictConfig
 
 from small_resnets import EUROSAT, features, resnet
-from terrablate.config import Config
+from terrablate.config import Config, parse
 from terrablate.config.schema import FileWeights
 from terrablate.errors import ConfigError, WeightsError
 from terrablate.models.build import build
@@ -216,6 +217,26 @@ def test_torchgeo_weights_give_the_same_features_on_eurosats_order(compose: Comp
     assert loaded.report["trained_size"] == 224
     assert loaded.statistics is not None
     assert loaded.statistics.scaled(10000) == dict.fromkeys(loaded.statistics.bands, (0.0, 1.0))
+
+
+@pytest.mark.parametrize("name", ["so2sat", "bigearthnet"])
+def test_torchgeo_weights_know_the_bands_of_every_sentinel_2_set(
+    compose_raw: Callable[..., DictConfig], tmp_path: Path, name: str
+) -> None:
+    source, path = resnet18_file(tmp_path, 13)
+    weights = ("model=resnet18", "weights=torchgeo", f"weights.weight={MOCO}", f"weights.file={path}")
+    config = parse(compose_raw(f"data={name}", *weights), reads_data=False)
+    assert isinstance(config.data.bands, list)
+    target = build(config, len(config.data.bands), 10, 32)
+    loaded = prepared(config, config.data.bands).load(target)
+    taken = [SENTINEL2.index(band) for band in config.data.bands]
+    assert len(taken) == {"so2sat": 10, "bigearthnet": 12}[name]
+    stem, theirs = target.network.state_dict()["conv1.weight"], source.state_dict()["conv1.weight"]
+    scale = (stem / theirs[:, taken]).flatten()  # the stem makes up for bands that are not there
+    torch.testing.assert_close(scale, scale[:1].expand_as(scale))
+    assert loaded.statistics is not None
+    # reflectance is no digital number: of So2Sat the train split's statistics are taken
+    assert (loaded.statistics.scaled(config.data.scale) is None) == (name == "so2sat")
 
 
 def test_torchgeo_weights_of_another_network_are_refused(compose: Compose, tmp_path: Path) -> None:

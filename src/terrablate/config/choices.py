@@ -7,6 +7,8 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
 CONF = PROJECT / "conf"
+EXPERIMENTS = PROJECT / "experiments"
+"""Holds the group `study`, besides `conf/`."""
 NONE_CHOSEN = "[]"
 """The default of a group of which any subset may be chosen, as a person writes it."""
 
@@ -33,7 +35,7 @@ def groups() -> list[str]:
 
 def choices(group: str) -> list[Choice]:
     """All choices of a group; files whose names start with an underscore hold what the choices share."""
-    files = sorted((CONF / group).glob("*.yaml"))
+    files = sorted((CONF / group).glob("*.yaml")) + sorted((EXPERIMENTS / group).glob("*.yaml"))
     return [Choice(group, file.stem, file) for file in files if not file.stem.startswith("_")]
 
 
@@ -52,7 +54,8 @@ def keys(group: str, name: str) -> list[str]:
     """
     import yaml
 
-    content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    folder = CONF if (CONF / group / f"{name}.yaml").is_file() else EXPERIMENTS
+    content = yaml.safe_load((folder / group / f"{name}.yaml").read_text(encoding="utf-8"))
     if takes_several(group):
         return sorted(content[name])
     shared = {key for parent in content.pop("defaults", []) if parent != "_self_" for key in keys(group, parent)}

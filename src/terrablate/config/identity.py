@@ -14,10 +14,11 @@ _CODE = ("data", "augment", "models", "training")
 """Folders whose sources decide what a run gives."""
 
 _ELSEWHERE = {
-    "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "robustness", "lr_find", "logger", "monitor"},
+    "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "robustness", "lr_find", "logger", "monitor",
+        "study", "studies_dir"},
     "data": {
         "root", "subfolder", "download", "checksum", "storage", "native_size", "train_list", "val_list", "group_csv",
-        "label_noise",
+        "label_noise", "sha256",
     },
     "trainer": {"name", "accelerator", "devices", "strategy", "threads", "checkpoint_seconds"},
     "weights": {"path", "file", "run", "sha256"},
@@ -45,6 +46,13 @@ def identity(config: Config, data_fingerprint: str, weights_digest: str | None, 
         "hardware": dataclasses.asdict(hardware),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def config_digest(config: Config) -> str:
+    """Hex digest of what a config alone says of a run's identity; machine, data and weights are not looked at."""
+    trainer = config.trainer
+    hardware = [trainer.accelerator, trainer.devices, trainer.precision, trainer.threads]
+    return hashlib.sha256(json.dumps([_essential(config), hardware], sort_keys=True).encode()).hexdigest()
 
 
 def run_id(config: Config, digest: str) -> str:

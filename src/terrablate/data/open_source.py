@@ -8,12 +8,21 @@ from typing import Any
 
 from terrablate.config.checks import selected_bands
 from terrablate.config.parse import plain
-from terrablate.config.schema import Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.config.schema import (
+    BigEarthNetData,
+    Data,
+    FolderData,
+    PatternNetData,
+    Sat6Data,
+    So2SatData,
+    SyntheticData,
+    TorchgeoData,
+)
 from terrablate.data.source import Source, Split
 
 _NOT_IN_PACK = {
-    "root", "subfolder", "download", "checksum", "scale", "offset", "native_size", "train_per_class", "val_per_class",
-    "subset_seed", "label_noise", "imbalance", "sampler", "normalize", "storage",
+    "root", "subfolder", "download", "checksum", "sha256", "scale", "offset", "native_size", "train_per_class",
+    "val_per_class", "subset_seed", "label_noise", "imbalance", "sampler", "normalize", "storage",
 }  # fmt: skip
 """Keys that say where the data are or how a run uses them, not what the pack holds."""
 
@@ -64,23 +73,84 @@ def open_source(data: Data) -> Source:
             folds=data.folds,
             split_seed=data.split_seed,
         )
+    return _open_odd(data, root)
+
+
+def _open_odd(data: Data, root: Path) -> Source:
+    """Those that torchgeo has in a form of their own, or not at all."""
+    bands = selected_bands(data, data.band_names or [], data.rgb)
+    match data:
+        case PatternNetData():
+            from terrablate.data.patternnet import PatternNetSource
+
+            return PatternNetSource(
+                root,
+                bands=bands,
+                fractions=data.fractions,
+                split_seed=data.split_seed,
+                download=data.download,
+                checksum=data.checksum,
+            )
+        case So2SatData():
+            from terrablate.data.so2sat import So2SatSource
+
+            return So2SatSource(
+                root,
+                version=data.version,
+                bands=bands,
+                val_fraction=data.val_fraction,
+                split_seed=data.split_seed,
+                checksum=data.checksum,
+            )
+        case Sat6Data():
+            from terrablate.data.sat6 import Sat6Source
+
+            return Sat6Source(
+                root,
+                bands=bands,
+                val_fraction=data.val_fraction,
+                split_seed=data.split_seed,
+                sha256=data.sha256,
+            )
+        case BigEarthNetData():
+            from terrablate.data.bigearthnet import BigEarthNetSource
+
+            return BigEarthNetSource(
+                root,
+                bands=bands,
+                num_classes=data.num_classes,
+                download=data.download,
+                checksum=data.checksum,
+            )
     raise TypeError(f"no source for {type(data).__name__}")
 
 
 def pack_spec(data: Data) -> dict[str, Any]:
     """The part of the data section that decides what a pack holds."""
     spec = {key: value for key, value in plain(data).items() if key not in _NOT_IN_PACK}
-    if not isinstance(data, SyntheticData | FolderData) or (isinstance(data, FolderData) and _splits_given(data)):
+    if not _draws(data):
         spec.pop("split_seed")
+    if data.labels == "one":
+        spec.pop("labels")  # neutral: packs of before there was this key stay valid
     return spec
 
 
-def _splits_given(data: FolderData) -> bool:
-    return data.train_list is not None and data.fold is None
+def _draws(data: Data) -> bool:
+    """Whether `data.split_seed` decides what is in a split."""
+    match data:
+        case FolderData():
+            return data.train_list is None or data.fold is not None
+        case So2SatData():
+            return data.val_fraction is not None
+        case SyntheticData() | PatternNetData() | Sat6Data():
+            return True
+    return False
 
 
 def stamp(data: Data) -> str | None:
     """A digest that changes when the source changes: names, sizes and times of all files below its folder.
+
+    Of BigEarthNet's millions of files only the folders of its patches count, whose times tell that a file came or went.
 
     Returns:
         None if the source is not at hand, as on a machine that only has the pack.
@@ -94,7 +164,7 @@ def stamp(data: Data) -> str | None:
     root = Path(data.root) / data.subfolder
     if not root.is_dir():
         return None
-    for path, size, modified in sorted(_files(root)):
+    for path, size, modified in sorted(_files(root, 2 if isinstance(data, BigEarthNetData) else None)):
         digest.update(f"{path}\0{size}\0{modified}\n".encode(errors="surrogateescape"))
     extra = [data.train_list, data.val_list, data.test_list, data.group_csv] if isinstance(data, FolderData) else []
     for name in extra:
@@ -103,19 +173,23 @@ def stamp(data: Data) -> str | None:
     return digest.hexdigest()
 
 
-def _files(root: Path) -> list[tuple[str, int, int]]:
+def _files(root: Path, depth: int | None) -> list[tuple[str, int, int]]:
+    """Path, size and time of each file; a folder at the depth counts as one file of size 0."""
     found: list[tuple[str, int, int]] = []
-    folders = [str(root)]
+    folders = [(str(root), 1)]
     while folders:
-        with os.scandir(folders.pop()) as entries:
+        folder, level = folders.pop()
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
-                    folders.append(entry.path)
+                is_folder = entry.is_dir()
+                if is_folder and level != depth:
+                    folders.append((entry.path, level + 1))
                 else:
                     status = entry.stat(follow_symlinks=Path(entry.path).exists())
-                    found.append((os.path.relpath(entry.path, root), status.st_size, status.st_mtime_ns))
+                    size = 0 if is_folder else status.st_size
+                    found.append((os.path.relpath(entry.path, root), size, status.st_mtime_ns))
     return found
 
 

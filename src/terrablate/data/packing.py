@@ -26,6 +26,7 @@ from terrablate.errors import DataError
 logger = logging.getLogger(__name__)
 
 type Array = npt.NDArray[Any]
+type Label = int | npt.NDArray[np.uint8]
 
 _INTEGERS = (np.uint8, np.uint16, np.int16)
 _CHUNK = 64  # images that are read, checked and written together
@@ -62,7 +63,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
     with _progress(data.name, sum(len(dataset) for dataset in datasets.values())) as advance:
         for split, dataset in datasets.items():
             writer = _Writer(data.name, folder / f"{split}_images.npy")
-            labels: list[int] = []
+            labels: list[Label] = []
             ids: list[str] = []
             moments = Moments()
             for images, chunk_labels, chunk_ids in _chunks(dataset, data, problems, advance):
@@ -103,8 +104,8 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
 
 def _chunks(
     dataset: SplitDataset, data: Data, problems: _Problems, advance: Callable[[int], None]
-) -> Iterator[tuple[Array, list[int], list[str]]]:
-    def read(index: int) -> tuple[str, Array | None, int, str]:
+) -> Iterator[tuple[Array, list[Label], list[str]]]:
+    def read(index: int) -> tuple[str, Array | None, Label, str]:
         try:
             sample = dataset[index]
         except (OSError, ValueError, DataError, SyntaxError) as error:  # Pillow raises SyntaxError on broken PNGs
@@ -119,7 +120,7 @@ def _chunks(
     with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
         for start in range(0, len(dataset), _CHUNK):
             images: list[Array] = []
-            labels: list[int] = []
+            labels: list[Label] = []
             ids: list[str] = []
             for name, image, label, reason in pool.map(read, range(start, min(start + _CHUNK, len(dataset)))):
                 advance(1)

@@ -16,7 +16,8 @@ class Sample(TypedDict):
 
     image: npt.NDArray[np.generic]
     """C,H,W in the sensor's own numbers (digital numbers or bytes), bands in the order of `Source.bands`."""
-    label: int
+    label: int | npt.NDArray[np.uint8]
+    """A class, as an index into `Source.classes`; for several labels an image K zeros and ones, 1 for each it shows."""
     filled: NotRequired[int]
     """How many of its values were nodata, NaN or infinite and were filled in."""
 

@@ -1,7 +1,9 @@
 """Datasets of torchgeo: its classes, its downloads and checksums, its split lists."""
 
 import logging
-from collections.abc import Sequence
+import tarfile
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +91,29 @@ class TorchgeoSource:
                 logger.warning("%s: %d of the %d images of the %s split are there", self._root, found, listed, split)
 
     def _open(self, split: Split) -> "NonGeoClassificationDataset":
-        from torchgeo.datasets import DatasetNotFoundError
+        return opened(self._class, self._class.__name__, self._root, split=split, **self._options)
 
-        try:
-            return self._class(root=str(self._root), split=split, **self._options)
-        except DatasetNotFoundError as error:
-            raise DataError(
-                f"data.root: {self._class.__name__} is not complete in {self._root}; put it there as torchgeo lays it"
-                " out, or let torchgeo fetch it with data.download=true"
-            ) from error
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"data.root: {self._class.__name__} in {self._root} cannot be opened: {error}") from error
+
+def opened[T](kind: Callable[..., T], title: str, root: Path, **options: Any) -> T:
+    """Open a dataset class of torchgeo, or of its style.
+
+    Args:
+        kind: the class.
+        title: what it is called in errors.
+        root: the folder of the dataset.
+        options: of the class; `download` among them if it can.
+
+    Raises:
+        DataError: if the data are not there, or broken.
+    """
+    from torchgeo.datasets import DatasetNotFoundError
+
+    try:
+        return kind(root=str(root), **options)
+    except DatasetNotFoundError as error:
+        fetched = ", or let torchgeo fetch it with data.download=true" if "download" in options else ""
+        raise DataError(
+            f"data.root: {title} is not complete in {root}; put it there as torchgeo lays it out{fetched}"
+        ) from error
+    except (OSError, RuntimeError, ValueError, LookupError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise DataError(f"data.root: {title} in {root} cannot be opened: {error}") from error

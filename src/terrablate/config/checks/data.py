@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
-from terrablate.config.schema import Config, Data, FolderData, FrozenFeatures, SyntheticData, TorchgeoData
+from terrablate.config.schema import (
+    BigEarthNetData,
+    Config,
+    Data,
+    FolderData,
+    FrozenFeatures,
+    PatternNetData,
+    PublishedData,
+    Sat6Data,
+    So2SatData,
+    SyntheticData,
+    TorchgeoData,
+)
 from terrablate.errors import ConfigError
 
 
@@ -19,13 +31,8 @@ def check_data(config: Config, *, reads_data: bool = True) -> None:
             f"data.sampler=balanced: finetune={config.finetune.name} fits to all images at once; use"
             " data.sampler=shuffle"
         )
-    if isinstance(data, TorchgeoData) and not data.download and reads_data:
-        folder = Path(data.root) / data.subfolder
-        if not folder.is_dir() and not _packed(config):
-            raise ConfigError(
-                f"data.root={data.root}: there is no folder {folder}; put {data.dataset} there, point data.root"
-                " (or DATA_DIR) to the folder above it, or let torchgeo fetch it with data.download=true"
-            )
+    if isinstance(data, PublishedData):
+        _check_published(data, at_hand=not reads_data or _packed(config))
     if isinstance(data, SyntheticData) and data.on_error == "skip":
         raise ConfigError("data.on_error=skip: synthetic scenes are never unreadable; leave it at raise")
     if isinstance(data, FolderData):
@@ -74,6 +81,40 @@ def _packed(config: Config) -> bool:
     return Path(config.packs_dir).is_dir() and any(Path(config.packs_dir).glob(f"{config.data.name}-*"))
 
 
+def _check_published(data: PublishedData, *, at_hand: bool) -> None:
+    title = data.dataset if isinstance(data, TorchgeoData) else data.title
+    if data.labels == "one" and isinstance(data, BigEarthNetData):
+        raise ConfigError("data.labels=one: an image of BigEarthNet has several labels; use data.labels=several")
+    if data.labels == "several" and not isinstance(data, BigEarthNetData):
+        raise ConfigError(f"data.labels=several: an image of {title} has one label; use data.labels=one")
+    if isinstance(data, PatternNetData):
+        _check_fractions(data.fractions, may_lack_val=False)
+    if isinstance(data, So2SatData):
+        if data.version == 2 and data.val_fraction is not None:
+            raise ConfigError(
+                f"data.val_fraction={data.val_fraction:g}: version 2 of So2Sat has a val split of its own; leave it at"
+                " null, or choose another data.version"
+            )
+        if data.version != 2 and data.val_fraction is None:
+            raise ConfigError(
+                f"data.version={data.version}: has no val split; say how much of train becomes val, such as"
+                " data.val_fraction=0.1"
+            )
+    folder = Path(data.root) / data.subfolder
+    if folder.is_dir() or at_hand:
+        return
+    advice = f"there is no folder {folder}; put {title} there, point data.root (or DATA_DIR) to the folder above it"
+    if isinstance(data, So2SatData | Sat6Data):
+        raise ConfigError(f"data.root={data.root}: {advice}")
+    if not data.download:
+        raise ConfigError(f"data.root={data.root}: {advice}, or let torchgeo fetch it with data.download=true")
+
+
+def _check_fractions(fractions: list[float], *, may_lack_val: bool) -> None:
+    if abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0 or (fractions[1] == 0 and not may_lack_val):
+        raise ConfigError(f"data.fractions={fractions}: train, val, test must add up to 1, train and val not 0")
+
+
 def _check_folder(data: FolderData, *, at_hand: bool) -> None:
     folder = Path(data.root) / data.subfolder
     if not folder.is_dir() and not at_hand:
@@ -94,5 +135,4 @@ def _check_folder(data: FolderData, *, at_hand: bool) -> None:
         raise ConfigError("data.split_by=group: give either data.group_pattern or data.group_csv")
     if data.split_by == "block" and data.block_size is None:
         raise ConfigError("data.split_by=block: give data.block_size, the side of a block in units of the images' CRS")
-    if abs(sum(data.fractions) - 1) > 1e-6 or data.fractions[0] == 0 or (data.fractions[1] == 0 and data.folds is None):
-        raise ConfigError(f"data.fractions={data.fractions}: train, val, test must add up to 1, train and val not 0")
+    _check_fractions(data.fractions, may_lack_val=data.folds is not None)

@@ -12,7 +12,17 @@ from pydantic.dataclasses import dataclass
 
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Seed
 from terrablate.config.schema.augment import Aug, Color, Flip, Operation
-from terrablate.config.schema.data import Data, FolderData, SyntheticData, TorchgeoData
+from terrablate.config.schema.data import (
+    BigEarthNetData,
+    Data,
+    FolderData,
+    PatternNetData,
+    PublishedData,
+    Sat6Data,
+    So2SatData,
+    SyntheticData,
+    TorchgeoData,
+)
 from terrablate.config.schema.loss import Loss
 from terrablate.config.schema.network import (
     AlexNetModel,
@@ -48,6 +58,7 @@ from terrablate.config.schema.network import (
     Weights,
 )
 from terrablate.config.schema.regularize import Regularize
+from terrablate.config.schema.study import Membership, Study
 from terrablate.config.schema.training import (
     SGD,
     AdamW,
@@ -66,13 +77,15 @@ from terrablate.config.schema.training import (
 )
 
 __all__ = [
-    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "CifarResNetModel", "Color", "Config", "ConstantSchedule",
-    "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout", "EarlyStop", "FileWeights", "Finetune",
-    "FittedStop", "Flip", "FolderData", "FrozenFeatures", "FullFinetune", "GradualFinetune", "GroupNorm",
-    "HeadFinetune", "ImagenetWeights", "InstanceNorm", "LayerNorm", "LeNetModel", "LocalCNNModel", "Logger",
-    "MLPModel", "Model", "Monitor", "NativeNorm", "NoNorm", "NoStop", "Norm", "Operation", "PlateauSchedule",
-    "Regularize", "RunWeights", "Sat6CNNModel", "ScratchWeights", "SmallCNNModel", "Stem", "SyntheticData", "TimmModel",
-    "TorchgeoData", "TorchgeoWeights", "TorchvisionModel", "Trainer", "Weights",
+    "SGD", "AdamW", "AlexNetModel", "Aug", "BatchNorm", "BigEarthNetData", "CifarResNetModel", "Color",
+    "Config", "ConstantSchedule", "CosineSchedule", "Data", "Debug", "DiscriminativeFinetune", "Dropout",
+    "EarlyStop", "FileWeights", "Finetune", "FittedStop", "Flip", "FolderData", "FrozenFeatures",
+    "FullFinetune", "GradualFinetune", "GroupNorm", "HeadFinetune", "ImagenetWeights", "InstanceNorm",
+    "LayerNorm", "LeNetModel", "LocalCNNModel", "Logger", "MLPModel", "Membership", "Model", "Monitor",
+    "NativeNorm", "NoNorm", "NoStop", "Norm", "Operation", "PatternNetData", "PlateauSchedule", "PublishedData",
+    "Regularize", "RunWeights", "Sat6CNNModel", "Sat6Data", "ScratchWeights", "SmallCNNModel", "So2SatData",
+    "Stem", "Study", "SyntheticData", "TimmModel", "TorchgeoData", "TorchgeoWeights", "TorchvisionModel",
+    "Trainer", "Weights",
 ]  # fmt: skip
 
 
@@ -80,7 +93,10 @@ __all__ = [
 class Config:
     """One run."""
 
-    data: Annotated[SyntheticData | TorchgeoData | FolderData, Field(discriminator="source")]
+    data: Annotated[
+        SyntheticData | TorchgeoData | FolderData | PatternNetData | So2SatData | Sat6Data | BigEarthNetData,
+        Field(discriminator="source"),
+    ]
     model: Model
     norm: Norm
     dropout: Dropout
@@ -95,6 +111,7 @@ class Config:
     trainer: Trainer
     debug: Debug = field(default_factory=Debug)
     logger: Logger
+    study: Study = field(default_factory=Study)
     monitor: Monitor
     seed: Seed
     epochs: Count
@@ -103,6 +120,7 @@ class Config:
     eval_every: Count
     runs_dir: str
     packs_dir: str
+    studies_dir: str = "studies"
     force: Bool = False
     code: Literal["same", "any"] = "same"
     keep_optimizer: Bool = False

@@ -1,11 +1,22 @@
 """Sections of the data group."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass
 
-from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, DropRate, Finite, Fraction, Name, Positive, Seed
+from terrablate.config.scalars import (
+    FORBID_UNKNOWN,
+    Bool,
+    Count,
+    DropRate,
+    Finite,
+    Fraction,
+    Name,
+    Part,
+    Positive,
+    Seed,
+)
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
@@ -31,6 +42,7 @@ class Data:
     ] = None
     imbalance: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] | None = None
     sampler: Literal["shuffle", "balanced"] = "shuffle"
+    labels: Literal["one", "several"] = "one"
     normalize: Literal["auto", "dataset", "imagenet", "minmax", "percentile", "none"]
     on_error: Literal["raise", "skip"] = "raise"
     storage: Literal["auto", "mmap", "ram", "device"] = "auto"
@@ -72,3 +84,50 @@ class FolderData(Data):
     block_size: Positive | None = None
     fold: Annotated[int, Strict(), Field(ge=0)] | None = None
     folds: Annotated[int, Strict(), Field(ge=2)] | None = None
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class PatternNetData(Data):
+    """PatternNet, whose splits are drawn here."""
+
+    title: ClassVar[str] = "PatternNet"
+    source: Literal["patternnet"]
+    download: Bool = False
+    checksum: Bool = True
+    fractions: Annotated[list[Fraction], Field(min_length=3, max_length=3)]
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class So2SatData(Data):
+    """So2Sat LCZ42 in one of its versions."""
+
+    title: ClassVar[str] = "So2Sat"
+    source: Literal["so2sat"]
+    version: Literal[2, "3_random", "3_block", "3_culture_10"] = 2
+    val_fraction: Part | None = None
+    checksum: Bool = True
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class Sat6Data(Data):
+    """SAT-6, whose val is drawn from train."""
+
+    title: ClassVar[str] = "SAT-6"
+    source: Literal["sat6"]
+    val_fraction: Part
+    sha256: str | None = None
+
+
+@dataclass(config=FORBID_UNKNOWN, kw_only=True)
+class BigEarthNetData(Data):
+    """BigEarthNet, with several labels an image."""
+
+    title: ClassVar[str] = "BigEarthNet"
+    source: Literal["bigearthnet"]
+    num_classes: Literal[19, 43]
+    download: Bool = False
+    checksum: Bool = True
+
+
+PublishedData = TorchgeoData | PatternNetData | So2SatData | Sat6Data | BigEarthNetData
+"""Data sets that somebody published, each in a folder of its own."""

@@ -1,0 +1,160 @@
+"""The plan of a study: every variant composed and checked before the first run starts, and each run's place in it."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from terrablate.config.identity import config_digest
+from terrablate.config.schema import Config, Study
+from terrablate.errors import ConfigError
+from terrablate.study.definition import override, quoted
+from terrablate.study.designs import Design, Variant
+
+type Compose = Callable[[Sequence[str]], Config]
+"""Overrides to a checked config. Raises `ConfigError`."""
+
+TUNING_SEEDS = 1_000_000
+"""Seeds from here on choose nuisance settings; no comparison uses them."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study.
+
+    Args:
+        variant: its name.
+        levels: of each factor.
+        seed: of its random streams.
+        overrides: that compose it, complete.
+        digest: of its config: two planned runs of one digest are one run.
+        tuned: what was chosen for its variant.
+        added: to a plan that had been made before.
+    """
+
+    variant: str
+    levels: Mapping[str, str]
+    seed: int
+    overrides: tuple[str, ...]
+    digest: str
+    tuned: Mapping[str, Any]
+    added: bool = False
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What it is called by within its study."""
+        return self.variant, self.seed
+
+
+def checked_digests(variants: Sequence[Variant], common: Sequence[str], compose: Compose) -> dict[str, str]:
+    """Compose every variant with seed 0, and tell its digest.
+
+    Args:
+        variants: of a design.
+        common: overrides of all of them.
+        compose: of one.
+
+    Raises:
+        ConfigError: names every variant that does not compose and why; or two that are the same config.
+    """
+    mistakes: list[str] = []
+    found: dict[str, str] = {}
+    for variant in variants:
+        try:
+            config = compose([*common, *variant.overrides, "seed=0"])
+        except ConfigError as error:
+            mistakes += [f"variant {variant.name!r}: {line}" for line in str(error).splitlines()]
+            continue
+        found[variant.name] = _with_files(config)
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+    by_digest: dict[str, str] = {}
+    for name, digest in found.items():
+        if digest in by_digest:
+            raise ConfigError(
+                f"variant {name!r}: is the same config as {by_digest[digest]!r}, so that nothing would be compared;"
+                " a level changes nothing, or is overridden"
+            )
+        by_digest[digest] = name
+    return found
+
+
+def planned_runs(
+    study: Study,
+    design: Design,
+    seeds: Sequence[int],
+    common: Sequence[str],
+    digests: Mapping[str, str],
+    tuned: Mapping[str, Mapping[str, Any]],
+) -> list[PlannedRun]:
+    """All runs, seed by seed, so that a study that is cut off has compared something."""
+    runs = []
+    for seed, variant in itertools.product(seeds, design.variants):
+        chosen = tuned.get(variant.name, {})
+        settings = [override(key, value) for key, value in chosen.items()]
+        overrides = [*common, *settings, *variant.overrides, f"seed={seed}", *_membership(study, variant)]
+        text = json.dumps([digests[variant.name], chosen, seed], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        runs.append(PlannedRun(variant.name, variant.levels, seed, tuple(overrides), digest, chosen))
+    return runs
+
+
+def tuning_runs(
+    study: Study, variant: Variant, common: Sequence[str], digest: str
+) -> list[tuple[dict[str, Any], list[PlannedRun]]]:
+    """For each combination of `study.tune` the runs that judge it, on seeds of their own."""
+    grid = study.tune or {}
+    found = []
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        name = f"{variant.name} [{', '.join(f'{key}={value}' for key, value in chosen.items())}]"
+        named = replace(variant, name=name)
+        design = Design((named,))
+        seeds = [TUNING_SEEDS + number for number in range(study.tune_seeds)]
+        found.append((chosen, planned_runs(study, design, seeds, common, {name: digest}, {name: chosen})))
+    return found
+
+
+def _membership(study: Study, variant: Variant) -> list[str]:
+    """What a run is told of the study that it belongs to."""
+    levels = ",".join(f"{name}:{quoted(level)}" for name, level in variant.levels.items())
+    return [
+        f"study.name={quoted(study.name or '')}",
+        f"study.keep={study.keep}",
+        f"study.member.variant={quoted(variant.name)}",
+        *([f"study.member.levels={{{levels}}}"] if levels else []),
+    ]
+
+
+def _with_files(config: Config) -> str:
+    """The digest of a config and of the state of the files that it reads: the data's, and those of weights."""
+    from terrablate.data.open_source import stamp
+
+    files = [getattr(config.weights, key, None) for key in ("path", "file", "run")]
+    states = [_state(Path(path)) for path in files if path]
+    text = json.dumps([config_digest(config), _stamped(config, stamp), states])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_STAMPS: dict[str, str | None] = {}
+
+
+def _stamped(config: Config, stamp: Callable[[Any], str | None]) -> str | None:
+    """Walking a large data set takes a while, and variants mostly share theirs."""
+    key = f"{config.data.root}\0{config.data.subfolder}\0{config.data.name}"
+    if key not in _STAMPS:
+        _STAMPS[key] = stamp(config.data)
+    return _STAMPS[key]
+
+
+def _state(path: Path) -> list[Any]:
+    """Of a weights file its size and time, of a run's folder those of its result."""
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        status = file.stat()
+    except OSError:
+        return [str(path)]
+    return [status.st_size, status.st_mtime_ns]
