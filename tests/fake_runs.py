@@ -62,8 +62,8 @@ def run(overrides: Sequence[str], environment: Mapping[str, str | None]) -> Outc
             raise RuntimeError("the machine is on fire")
         case "environment":
             seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
-            return Outcome(kind="complete", reason=f"{seen} {dict(environment)} {os.getpid()}")
-    return Outcome(float(words.get("value", "nan")), kind="complete")
+            return Outcome(reason=f"{seen} {dict(environment)} {os.getpid()}")
+    return Outcome(float(words.get("value", "nan")))
 
 
 def _use_memory(folder: Path, name: str) -> None:

@@ -25,7 +25,7 @@ class SlotsLauncherConf:
     devices: Any = "auto"
     """auto, cpu, or numbers of GPUs: `[0,1]`."""
     run_timeout: Any = None
-    """Seconds after which a run is ended; null: never."""
+    """Seconds after which a run is ended; null: what `study.run_timeout` says."""
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="slots", node=SlotsLauncherConf, provider="terrablate")
@@ -36,6 +36,8 @@ class SlotsLauncher(Launcher):
 
     on_outcome: "Callable[[int, Outcome], None] | None" = None
     """Told the number of a job in the sweep and its outcome as each ends; a sweeper may set it."""
+    logs: Path | None = None
+    """Folder for the workers' logs, if a sweeper wants them elsewhere than below `runs_dir`."""
 
     def __init__(self, slots_per_device: Any, devices: Any, run_timeout: Any) -> None:
         self._slots_per_device = slots_per_device
@@ -80,17 +82,19 @@ class SlotsLauncher(Launcher):
         from terrablate.errors import ConfigError
         from terrablate.study.slots import Settings
 
-        config, seconds = self._config, self._run_timeout
+        config = self._config
         assert config is not None
+        seconds = OmegaConf.select(config, "study.run_timeout") if self._run_timeout is None else self._run_timeout
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if seconds is not None and not (is_number and seconds > 0):
             raise ConfigError(f"hydra.launcher.run_timeout={seconds}: expected seconds, more than 0, or null")
         wanted: Any = OmegaConf.to_container(self._devices) if OmegaConf.is_config(self._devices) else self._devices
         if wanted == "auto" and OmegaConf.select(config, "trainer.accelerator") == "cpu":
             wanted = "cpu"
-        study = OmegaConf.select(config, "study.folder")
+        name = OmegaConf.select(config, "study.name")
+        folder = Path(config.studies_dir) / str(name) / "logs" if name is not None else Path(config.runs_dir) / ".logs"
         return Settings(
-            logs=Path(study or config.runs_dir) / (".logs" if study is None else "logs"),
+            logs=self.logs or folder,
             slots_per_device=self._slots_per_device,
             devices=wanted,
             run_timeout=seconds,

@@ -170,13 +170,12 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_told_before_the_claim_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Path] = []
-    monkeypatch.setattr(claim, "observers", [told.append])
     monkeypatch.setenv(claim.REPORT, str(tmp_path / "told"))
-    with Claim(tmp_path / "run"), pytest.raises(Busy), Claim(tmp_path / "run"):
+    assert claim.reported() is None
+    plant(tmp_path / "run", pid=os.getpid())
+    with pytest.raises(Busy), Claim(tmp_path / "run"):
         pass
-    assert told == 2 * [tmp_path / "run"]
-    assert (tmp_path / "told").read_text() == str(tmp_path / "run")
+    assert claim.reported() == tmp_path / "run"
 
 
 def test_two_claims_of_one_process_have_different_tokens() -> None:

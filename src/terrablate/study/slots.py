@@ -7,6 +7,7 @@ import contextlib
 import os
 import selectors
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from terrablate.commands import EXIT_FAILURE, EXIT_INTERRUPTED
 from terrablate.errors import UserError
 from terrablate.study.devices import Device, find_devices
-from terrablate.study.outcome import Outcome
+from terrablate.study.outcome import Kind, Outcome
 from terrablate.study.progress import Progress
 from terrablate.study.worker import GRACE_SECONDS, TRAIN
 from terrablate.study.worker_process import WorkerProcess
@@ -25,6 +27,8 @@ from terrablate.training.failure import failure_of_another
 _STARTS = 3
 """Deaths of a slot's workers before they were ready, one after the other, that end the study."""
 _REDRAW_SECONDS = 0.5
+_FAILED = ("died", "timed_out", "failed", "out_of_memory")
+_INTERRUPTED = "the run was interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,6 @@ class _Slot:
     told: bool = False
     """The worker ends, and takes no job."""
     timed_out: bool = False
-    folder: Path | None = None
     deaths: int = field(default=0)
 
 
@@ -109,7 +112,7 @@ class _Pool:
         devices = find_devices(settings.devices, settings.slots_per_device)
         names = [(device, number) for number in range(max(each.slots for each in devices)) for device in devices]
         self._slots = [
-            _Slot(device, settings.logs / f"{device.name}-{number}.log")
+            _Slot(device, settings.logs / f"{device.name}-{number}-{os.getpid()}.log")
             for device, number in names
             if number < device.slots
         ][: len(jobs)]
@@ -122,7 +125,9 @@ class _Pool:
             self._settings.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self._settings.logs} cannot be written: {error.strerror or error}") from error
-        with self._selector, _signals_to(self._selector) as taken, self._progress:
+        scratch = tempfile.TemporaryDirectory(prefix="terrablate-slots-")
+        self._scratch = Path(scratch.name)
+        with scratch, self._selector, _signals_to(self._selector) as taken, self._progress:
             try:
                 while None in self._outcomes and not self._signals:
                     self._hand_out()
@@ -159,12 +164,13 @@ class _Pool:
 
     def _start_or_give(self, slot: _Slot, job: _Job) -> None:
         if slot.worker is None:
-            slot.worker = WorkerProcess(slot.device.environment(), slot.log, self._settings.runner)
+            report = self._scratch / f"{slot.log.stem}.folder"
+            slot.worker = WorkerProcess(slot.device.environment(), slot.log, report, self._settings.runner)
             slot.told, slot.deadline = False, None
             self._selector.register(slot.worker, selectors.EVENT_READ, slot)
         elif slot.worker.ready and not slot.told:
             self._queue.remove(job)
-            slot.job, slot.folder, slot.begun, slot.timed_out = job, None, False, False
+            slot.job, slot.begun, slot.timed_out = job, False, False
             slot.began = time.monotonic()
             slot.deadline = slot.began + self._settings.run_timeout if self._settings.run_timeout else None
             slot.worker.give(job.overrides)
@@ -210,27 +216,26 @@ class _Pool:
                 return
             if "ready" in message:
                 slot.worker.ready, slot.deaths = True, 0
-            elif "folder" in message:
-                slot.folder = Path(message["folder"])
             elif "began" in message:
                 slot.begun = True
             elif slot.job is not None:
                 if message["last"] and not slot.told:
                     slot.told, slot.deadline = True, time.monotonic() + self._settings.grace_seconds
-                self._ended(slot, Outcome.of_plain(message["outcome"]), slot.worker.log_tail())
+                outcome = Outcome.from_dict(message["outcome"])
+                outcome.folder = outcome.folder or (str(folder) if (folder := slot.worker.folder()) else None)
+                self._ended(slot, outcome, slot.worker.log_tail())
 
     def _bury(self, slot: _Slot) -> None:
         """A worker has ended."""
         assert slot.worker is not None
         reason, tail, ready = slot.worker.death(), slot.worker.log_tail(), slot.worker.ready
+        folder = slot.worker.folder()
         self._discard(slot)
         if slot.job is not None and not slot.begun:
             self._queue.appendleft(slot.job)
             slot.job = None
         elif slot.job is not None:
-            folder = str(slot.folder) if slot.folder else None
-            seconds = time.monotonic() - slot.began
-            self._ended(slot, Outcome(kind="died", folder=folder, reason=reason, seconds=seconds), tail)
+            self._ended(slot, _cut("died", reason, folder, slot.began), tail)
         elif not ready and not self._signals:
             slot.deaths += 1
             if slot.deaths == _STARTS:
@@ -244,16 +249,17 @@ class _Pool:
         assert job is not None
         if not slot.told:
             slot.deadline = None
-        if slot.timed_out and outcome.kind in ("interrupted", "died"):
+        cut = outcome.kind in ("interrupted", "died")
+        folder = Path(outcome.folder) if outcome.folder else None
+        if self._signals and cut:
+            outcome = _cut("interrupted", _INTERRUPTED, folder, slot.began)
+        elif slot.timed_out and cut:
             reason = f"ended after the {self._settings.run_timeout:g} s of run_timeout"
-            outcome = Outcome(kind="timed_out", folder=outcome.folder, reason=reason, seconds=outcome.seconds)
-        if self._signals and outcome.kind == "died":
-            reason = "the run was interrupted"
-            outcome = Outcome(kind="interrupted", folder=outcome.folder, reason=reason, seconds=outcome.seconds)
+            outcome = _cut("timed_out", reason, folder, slot.began)
         if not self._signals and self._put_back(job, slot.device, outcome):
             return
-        if outcome.kind in ("died", "timed_out") and outcome.folder:
-            failure_of_another(Path(outcome.folder), outcome.reason or outcome.kind, tail)
+        if outcome.kind in _FAILED and folder is not None:
+            failure_of_another(folder, outcome.reason or outcome.kind, tail)
         self._outcomes[job.index] = outcome
         self._progress.finished(job.index, outcome, len(self._slots))
         if outcome.kind == "died":
@@ -294,11 +300,10 @@ class _Pool:
                 else:
                     os.read(key.fd, 1024)
         for slot in self._slots:
+            folder = slot.worker.folder() if slot.worker else None
             self._discard(slot)
             if slot.job is not None:
-                folder = str(slot.folder) if slot.folder else None
-                seconds = time.monotonic() - slot.began
-                self._ended(slot, Outcome(kind="died", folder=folder, seconds=seconds), "")
+                self._ended(slot, _cut("interrupted", _INTERRUPTED, folder, slot.began), "")
 
     def _discard(self, slot: _Slot) -> None:
         """End the worker of a slot, and all that it has started."""
@@ -306,6 +311,13 @@ class _Pool:
             self._selector.unregister(slot.worker)
             slot.worker.close()
             slot.worker, slot.deadline = None, None
+
+
+def _cut(kind: Kind, reason: str, folder: Path | None, began: float) -> Outcome:
+    """The outcome of a run that did not end by itself."""
+    status = EXIT_INTERRUPTED if kind == "interrupted" else EXIT_FAILURE
+    place = str(folder) if folder else None
+    return Outcome(status=status, kind=kind, folder=place, reason=reason, seconds=time.monotonic() - began)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ what the worker's environment replaced. Answers go to a second pipe, since libra
 
 - `{"ready": true}` once;
 - `{"began": true}` when a job was read;
-- `{"folder": ...}` when the folder of its record is known;
 - `{"outcome": {...}, "last": false}` when it has ended; `last` says that the worker takes no further one.
 
 SIGTERM ends the job as Ctrl-C would, and then the worker. So does the end of the first pipe, which comes also when the
@@ -23,19 +22,17 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from terrablate.errors import Busy, UserError
+from terrablate.commands import EXIT_USAGE, attempt
+from terrablate.errors import Busy
 from terrablate.study.outcome import Outcome
-from terrablate.training import claim
 
 GRACE_SECONDS = 10.0
 """For a run to end after SIGTERM; then it is killed."""
-TRAIN = "terrablate.study.job:run_job"
+TRAIN = "terrablate.study.worker_job:run_job"
 """What trains a job."""
 
 type Runner = Callable[[Sequence[str], Mapping[str, str | None]], Outcome]
@@ -57,7 +54,6 @@ class Worker:
         self._outgoing = os.fdopen(answers, "w", encoding="utf-8")
         self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._ending = False
-        self._folder: str | None = None
 
     def serve(self, runner: str) -> None:
         """Import `module:function`, then run jobs until there are no more."""
@@ -67,37 +63,33 @@ class Worker:
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
             module, _, name = runner.partition(":")
             run: Runner = getattr(importlib.import_module(module), name)
-            claim.observers.append(self._tell_folder)
             self._answer({"ready": True})
             while not self._ending and (job := self._queue.get()) is not None:
                 self._answer({"began": True})
-                outcome, spent = self._run(run, job)
-                self._answer({"outcome": outcome.plain(), "last": spent or self._ending})
+                outcome = self._run(run, job)
+                spent = outcome.kind in ("failed", "out_of_memory")  # its device may be in a bad state
+                self._answer({"outcome": outcome.to_dict(), "last": spent or self._ending})
                 if spent:
                     break
 
-    def _run(self, run: Runner, job: Mapping[str, Any]) -> tuple[Outcome, bool]:
-        """The outcome, and whether this process should not go on, as its device may be in a bad state."""
+    def _run(self, run: Runner, job: Mapping[str, Any]) -> Outcome:
         overrides = job["overrides"]
         sys.stderr.write(f"\n== {' '.join(overrides)}\n")
-        self._folder = None
         began = time.monotonic()
-        spent = False
-        try:
-            outcome = run(overrides, job["environment"])
-        except (KeyboardInterrupt, SystemExit):
-            outcome = Outcome(kind="interrupted", reason="the run was interrupted")
-        except Exception as error:  # whatever a run raises is its outcome
-            outcome, spent = outcome_of(error), not isinstance(error, UserError)
-            if spent:
-                traceback.print_exc()
-            else:
-                sys.stderr.write(f"error: {error}\n")
-        outcome.folder = outcome.folder or self._folder
+
+        def action() -> Outcome:
+            try:
+                return run(overrides, job["environment"])
+            except Busy as error:
+                return Outcome(status=EXIT_USAGE, kind="busy", reason=str(error))
+
+        outcome = attempt(action, "train")
+        if outcome.kind == "interrupted":
+            outcome.reason = "the run was interrupted"
         outcome.seconds = time.monotonic() - began
         sys.stdout.flush()
         sys.stderr.flush()
-        return outcome, spent
+        return outcome
 
     def _listen(self) -> None:
         for line in self._incoming:
@@ -112,31 +104,9 @@ class Worker:
             self._ending = True
             raise KeyboardInterrupt
 
-    def _tell_folder(self, folder: Path) -> None:
-        self._folder = str(folder)
-        self._answer({"folder": self._folder})
-
     def _answer(self, message: Mapping[str, Any]) -> None:
         self._outgoing.write(json.dumps(message) + "\n")
         self._outgoing.flush()
-
-
-def outcome_of(error: Exception) -> Outcome:
-    """What an exception of a run means."""
-    if isinstance(error, Busy):
-        return Outcome(kind="busy", reason=str(error))
-    if isinstance(error, UserError):
-        return Outcome(kind="refused", reason=str(error))
-    reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
-    return Outcome(kind="out_of_memory" if _out_of_memory(error) else "failed", reason=reason)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Of the device or the CPU; torch raises a subclass of RuntimeError, its libraries a plain one."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    )
 
 
 def main() -> None:

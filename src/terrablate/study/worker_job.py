@@ -6,10 +6,7 @@ import gc
 import os
 import random
 import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,18 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from terrablate.commands import EXIT_INTERRUPTED, EXIT_USAGE
+from terrablate.commands import in_process_of_its_own
 from terrablate.config import Config, parse
 from terrablate.config.choices import CONF, PROJECT
 from terrablate.config.resolvers import register
-from terrablate.errors import ConfigError
-from terrablate.study.outcome import Outcome, death
+from terrablate.study.job import train_and_tell
+from terrablate.study.outcome import Outcome
 from terrablate.training import claim
-from terrablate.training import run as training
-from terrablate.training.record import Record
 
-RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""By which Lightning would take a process for a rank of an earlier run."""
+_TRAIN = PROJECT / "src" / "train.py"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
 
@@ -44,99 +38,40 @@ def run_job(overrides: Sequence[str], environment: Mapping[str, str | None]) -> 
         environment: what a process of its own sets, or unsets; for a run on several devices.
 
     Raises:
+        Busy: if another process trains the run.
         UserError: for a mistake in config, data or weights.
         KeyboardInterrupt: after SIGTERM.
     """
     with _as_found():
-        sys.argv = [str(PROJECT / "src" / "train.py"), *overrides]
+        sys.argv = [str(_TRAIN), *overrides]
         config = _compose(overrides)
         if config.trainer.threads is None and (config.trainer.accelerator == "cpu" or not torch.cuda.is_available()):
             config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, threads=1))
         if config.trainer.devices != 1:
             return _in_process_of_its_own(config, overrides, environment)
-        return _outcome(training.run(config))
+        return train_and_tell(config)
 
 
 def _compose(overrides: Sequence[str]) -> Config:
     from hydra import compose, initialize_config_dir
 
-    from terrablate.config.messages import of_hydra
-
     register()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("train", overrides=list(overrides))
-    except Exception as error:  # Hydra raises many; those that it does not know pass
-        sentence = of_hydra(error, "train")
-        if sentence is None:
-            raise
-        raise ConfigError(sentence) from error
-    return parse(composed)
-
-
-def _outcome(record: Record) -> Outcome:
-    result = record.result()
-    folder = str(record.folder)
-    if result is None:  # only a learning-rate range test ends without one
-        return Outcome(kind="complete", folder=folder)
-    diverged = result["status"] == "diverged"
-    deployed = result["deployed"] or {}
-    accuracy = deployed.get("accuracy/val")
-    return Outcome(
-        float("nan") if accuracy is None else accuracy,
-        kind="diverged" if diverged else "complete",
-        folder=folder,
-        reason=result["overfitting"]["sentence"] if diverged else None,
-    )
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return parse(compose("train", overrides=list(overrides)))
 
 
 def _in_process_of_its_own(config: Config, overrides: Sequence[str], environment: Mapping[str, str | None]) -> Outcome:
-    """Run a plain command: ranks of a multi-device run re-execute the command line, which has to be the run's own."""
+    """Ranks of a multi-device run re-execute the command line, which has to be the run's own."""
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     threads = [f"trainer.threads={config.trainer.threads}"] if config.trainer.threads else []
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as report:
-        for name, value in {**environment, **dict.fromkeys(RANK_VARIABLES), claim.REPORT: report.name}.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        command = [sys.executable, str(PROJECT / "src" / "train.py"), *overrides, *threads]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
-        errors: list[str] = []
-        teller = threading.Thread(target=_pass_on, args=(process, errors), daemon=True)
-        teller.start()
-        try:
-            status = process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            raise
-        teller.join(timeout=5)
-        folder = report.read()
-    if status == EXIT_INTERRUPTED:
-        raise KeyboardInterrupt
-    return _outcome_of_command(status, Path(folder) if folder else None, errors)
-
-
-def _pass_on(process: "subprocess.Popen[str]", errors: list[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        sys.stderr.write(line)
-        if line.startswith("error: "):
-            errors.append(line.removeprefix("error: ").strip())
-
-
-def _outcome_of_command(status: int, folder: Path | None, errors: Sequence[str]) -> Outcome:
-    if status == 0 and folder is not None:
-        return _outcome(Record(folder))
-    place = str(folder) if folder else None
-    if status < 0:
-        return Outcome(kind="died", folder=place, reason=death(status))
-    if status == EXIT_USAGE:
-        busy = folder is not None and claim.held(folder)
-        return Outcome(kind="busy" if busy else "refused", folder=place, reason="; ".join(errors))
-    result = Record(folder).result() if folder else None
-    reason = (result or {}).get("error") or f"the run's own process ended with status {status}"
-    return Outcome(kind="failed", folder=place, reason=reason)
+    outcome = in_process_of_its_own(str(_TRAIN), [*overrides, *threads])
+    if outcome.kind == "refused" and outcome.folder is None and (folder := claim.reported()) and claim.held(folder):
+        outcome.kind = "busy"
+    return outcome
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import terrablate
-from terrablate.study.outcome import death
+from terrablate.training import claim
 
 _TAIL_LINES, _TAIL_BYTES = 20, 16_384
 _SOURCES = Path(terrablate.__file__).resolve().parents[1]
@@ -23,11 +23,13 @@ class WorkerProcess:
     Args:
         environment: what it has besides the environment of this process.
         log: file that its output is added to.
+        report: file through which it tells the folder of its run.
         runner: `module:function` that runs a job.
     """
 
-    def __init__(self, environment: Mapping[str, str], log: Path, runner: str) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, report: Path, runner: str) -> None:
         self.log = log
+        self._report = report
         self.ready = False
         self._replaced = {name: os.environ.get(name) for name in environment}
         jobs_out, jobs_in = os.pipe()
@@ -41,7 +43,7 @@ class WorkerProcess:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
                     command,
-                    env={**os.environ, **environment, "PYTHONPATH": path},
+                    env={**os.environ, **environment, "PYTHONPATH": path, claim.REPORT: str(report)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -69,6 +71,7 @@ class WorkerProcess:
     def give(self, overrides: Sequence[str]) -> None:
         """Hand over a job; a worker that died a moment ago is found out when its answers end."""
         self._log_start = self._log_size()
+        self._report.unlink(missing_ok=True)
         with contextlib.suppress(BrokenPipeError):
             self._jobs.write(json.dumps({"overrides": list(overrides), "environment": self._replaced}) + "\n")
             self._jobs.flush()
@@ -100,6 +103,13 @@ class WorkerProcess:
             self._jobs.close()
         self._answers.close()
 
+    def folder(self) -> Path | None:
+        """Of the record of its run, once that is known."""
+        try:
+            return Path(self._report.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
     def death(self) -> str:
         """A sentence on how it ended; call it after its answers have ended."""
         try:
@@ -120,3 +130,18 @@ class WorkerProcess:
             return self.log.stat().st_size
         except OSError:
             return 0
+
+
+def death(returncode: int) -> str:
+    """A sentence for a process that ended before its run did.
+
+    Args:
+        returncode: as `subprocess` gives it: below zero for a signal.
+    """
+    if returncode >= 0:
+        return f"the process ended with status {returncode} before the run did"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:  # real-time signals have no names
+        name = f"signal {-returncode}"
+    return f"the process died of {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")

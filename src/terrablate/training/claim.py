@@ -16,7 +16,6 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,10 +30,8 @@ BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 """Without a sign of life before another machine may take the run over; on the same one, processes are looked up."""
 
-observers: list[Callable[[Path], None]] = []
-"""Told the run's folder whenever this process is about to take a claim."""
-REPORT = "TERRABLATE_RUN_FOLDER_TO"
-"""Environment variable with a file that is told the same: how a parent learns which record a command writes."""
+REPORT = "TERRABLATE_RUN_FOLDER_FILE"
+"""Environment variable: a file that gets the run's folder before a claim is taken, for who started this process."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,6 @@ class Claim:
             )
 
     def __enter__(self) -> Self:
-        for observer in observers:
-            observer(self.folder)
         if os.environ.get(REPORT):
             Path(os.environ[REPORT]).write_text(str(self.folder), encoding="utf-8")
         try:
@@ -189,6 +184,14 @@ def held(folder: Path) -> bool:
         return any(_alive(file, _read(file), time.time()) for file in (folder / NAME).iterdir())
     except FileNotFoundError:
         return False
+
+
+def reported() -> Path | None:
+    """The folder in the file that REPORT names: the run of this process, or of one that it has started."""
+    try:
+        return Path(Path(os.environ[REPORT]).read_text(encoding="utf-8"))
+    except (KeyError, FileNotFoundError):
+        return None
 
 
 def _alive(file: Path, owner: Owner | None, now: float) -> bool:
