@@ -16,6 +16,7 @@ import pytest
 
 from terrablate.errors import UserError
 from terrablate.study.outcome import Outcome
+from terrablate.study.progress import what_differs
 from terrablate.study.slots import Settings, run_jobs
 from terrablate.training import claim
 
@@ -165,6 +166,15 @@ def test_a_folder_for_logs_that_cannot_be_made_is_one_sentence(pool: Pool, tmp_p
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         pool("value=1", logs=tmp_path / "file")
+
+
+def test_a_run_is_called_by_what_not_all_runs_have() -> None:
+    jobs = [
+        ["epochs=2", "seed=0", "study.member.variant=a"],
+        ["epochs=2", "aug=flip", "seed=0"],
+        ["epochs=2", "seed=1"],
+    ]
+    assert what_differs(jobs) == [["seed=0"], ["aug=flip", "seed=0"], ["seed=1"]]
 
 
 def test_without_a_terminal_each_run_that_ends_is_a_line(pool: Pool, capfd: pytest.CaptureFixture[str]) -> None:

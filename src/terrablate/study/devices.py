@@ -100,10 +100,7 @@ def cores() -> int:
 
 def _quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float:
     """Cores that the control groups of this process grant; infinite where none limits them."""
-    try:
-        lines = membership.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return math.inf
+    lines = membership.read_text(encoding="utf-8").splitlines() if membership.is_file() else []
     own = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
     granted = math.inf
     folder = root / own

@@ -29,7 +29,7 @@ class Progress:
     """
 
     def __init__(self, jobs: Sequence[Sequence[str]]) -> None:
-        self._jobs = jobs
+        self._words = [" ".join(words) for words in what_differs(jobs)]
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._ended: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class Progress:
             self._best = (float(outcome), index)
         if not self.is_live:
             left = f"  ETA {self._eta()}" if self._left() else ""
-            count = f"[{self._ended.total()}/{len(self._jobs)}]"
+            count = f"[{self._ended.total()}/{len(self._words)}]"
             self._say(f"{count} {self._line(index, outcome)}{left}")
         elif outcome.kind not in _GOOD:
             self._console.print(self._line(index, outcome), style="red", highlight=False, markup=False)
@@ -88,8 +88,8 @@ class Progress:
         for index, (began, log) in running.items():
             epochs = _EPOCH.findall(log)
             epoch = "epoch {}/{}".format(*epochs[-1]) if epochs else ""
-            table.add_row("", _clock(time.monotonic() - began), epoch, Text(_words(self._jobs[index]), no_wrap=True))
-        bar = ProgressBar(total=len(self._jobs), completed=self._ended.total(), width=24)
+            table.add_row("", _clock(time.monotonic() - began), epoch, Text(self._words[index], no_wrap=True))
+        bar = ProgressBar(total=len(self._words), completed=self._ended.total(), width=24)
         head = Table.grid(padding=(0, 2))
         head.add_row(bar, Text(self._counts(len(running), waiting)))
         best = [Text(f"best so far: {self._value()}", no_wrap=True, overflow="ellipsis")] if self._best else []
@@ -103,16 +103,16 @@ class Progress:
 
     def _value(self) -> str:
         assert self._best is not None
-        return f"val accuracy {self._best[0]:.3f}  {_words(self._jobs[self._best[1]])}"
+        return f"val accuracy {self._best[0]:.3f}  {self._words[self._best[1]]}"
 
     def _line(self, index: int, outcome: Outcome) -> str:
         value = f"val accuracy {float(outcome):.3f}  " if math.isfinite(outcome) else ""
         why = f": {outcome.reason}" if outcome.reason else ""
         kind = outcome.kind.replace("_", " ")
-        return f"{kind}  {value}{_clock(outcome.seconds)}  {_words(self._jobs[index])}{why}"
+        return f"{kind}  {value}{_clock(outcome.seconds)}  {self._words[index]}{why}"
 
     def _left(self) -> int:
-        return len(self._jobs) - self._ended.total()
+        return len(self._words) - self._ended.total()
 
     def _eta(self) -> str:
         """From the runs that have ended, most of which were like those that are left."""
@@ -125,8 +125,13 @@ class Progress:
         sys.stderr.flush()
 
 
-def _words(overrides: Sequence[str]) -> str:
-    return " ".join(overrides)
+def what_differs(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Of each run the overrides that not all runs have, without those by which a study knows its runs."""
+    counts = Counter(word for overrides in jobs for word in set(overrides))
+    return [
+        [word for word in overrides if counts[word] < len(jobs) and not word.lstrip("+").startswith("study.")]
+        for overrides in jobs
+    ]
 
 
 def _clock(seconds: float) -> str:
