@@ -53,7 +53,7 @@ def test_the_curve_is_written_and_the_suggestion_said(compose: Compose, capsys: 
 
 def test_a_run_after_the_test_starts_clean_and_gives_the_same_digits(compose: Compose, tmp_path: Path) -> None:
     tested = run(compose(*TINY, "aug=flip", "lr_find=true"))
-    assert {file.name for file in tested.folder.iterdir()} == {".lock", "lr_find.png", "lr_find.csv"}
+    assert {file.name for file in tested.folder.iterdir()} == {"lr_find.png", "lr_find.csv"}
     assert not tested.finished()
     after = run(compose(*TINY, "aug=flip"))
     assert after.folder == tested.folder
@@ -152,7 +152,7 @@ def test_an_interrupted_test_leaves_nothing(compose: Compose, monkeypatch: pytes
     config = compose(*TINY, "lr_find=true")
     with pytest.raises(KeyboardInterrupt):
         run(config)
-    assert [file.name for folder in Path(config.runs_dir).iterdir() for file in folder.iterdir()] == [".lock"]
+    assert [file.name for folder in Path(config.runs_dir).iterdir() for file in folder.iterdir()] == []
 
 
 def test_it_trains_nothing_and_evaluates_nothing_besides(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from terrablate.config import Config
-from terrablate.errors import ConfigError, UserError, WeightsError
+from terrablate.errors import Busy, ConfigError, UserError, WeightsError
 from terrablate.training import run as run_module
 from terrablate.training.classifier import Classifier
 from terrablate.training.record import Record
@@ -210,7 +210,7 @@ def test_a_full_disk_is_one_sentence_and_never_a_complete_record(
 def test_a_run_that_is_being_trained_is_not_trained_twice(compose: Compose) -> None:
     config = compose(*TINY)
     job = run_module.prepare(config)
-    with job.record.claim(), pytest.raises(UserError, match="another process is training this run"):
+    with job.record.claim(), pytest.raises(Busy, match="another process is training this run"):
         run(config)
 
 

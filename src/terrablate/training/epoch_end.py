@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from terrablate.config.schema import Config
+from terrablate.data.batches import Batch
 from terrablate.data.module import ChipDataModule
 from terrablate.models.pruning.cuts import with_cuts
 from terrablate.training.classifier import Classifier
@@ -73,6 +74,17 @@ class EpochEnd(Callback):
     def on_train_epoch_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Take the time."""
         self._epoch_began = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: "lightning.Trainer",
+        pl_module: "lightning.LightningModule",
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """End a run that another process has taken over."""
+        self.record.check_claim()
 
     def on_train_epoch_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Everything, in order."""

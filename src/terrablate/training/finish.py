@@ -1,9 +1,7 @@
 """The end of a run: predictions, pictures, and last of all `result.json`, which makes the record count."""
 
 import functools
-import logging
 import math
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +12,13 @@ from torch import nn
 
 from terrablate.config.schema import Config, FrozenFeatures
 from terrablate.data.module import ChipDataModule
-from terrablate.errors import UserError
 from terrablate.models.pruning import cuts_of
 from terrablate.random_streams import numpy_stream, stream_seed
 from terrablate.training import figures
 from terrablate.training.by_heart import by_heart
 from terrablate.training.classifier import Classifier
 from terrablate.training.early_stopping import early_stopping_report
+from terrablate.training.failure import levels
 from terrablate.training.floor import beats, best_accuracy, classical_floor
 from terrablate.training.frozen_features import random_state
 from terrablate.training.hardware import peak_memory_bytes
@@ -32,14 +30,8 @@ from terrablate.training.reload import rebuilt
 from terrablate.training.suspects import add_suspects
 from terrablate.training.task import task_of
 
-logger = logging.getLogger(__name__)
-
 _WORST = 16
 _SHEET_ROWS, _SHEET_VIEWS = 6, 7
-_LEVEL_GROUPS = (
-    "data", "model", "norm", "dropout", "aug", "weights", "finetune", "optim", "schedule", "loss",
-    "regularize", "stop", "trainer", "debug", "logger",
-)  # fmt: skip
 
 
 def finish(
@@ -101,7 +93,7 @@ def finish(
     result: dict[str, Any] = {
         "status": "diverged" if diagnosis.verdict == "diverged" or ended == "diverged" else "complete",
         "run_id": record.folder.name,
-        "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
+        "levels": levels(config),
         "seed": config.seed,
         "synthetic": config.data.source == "synthetic",
         "classes": classes,
@@ -137,24 +129,6 @@ def finish(
     _slim_checkpoint(record, config)
     record.write_json("result.json", result)
     return result
-
-
-def failure(record: Record, config: Config, identity: str, code: str, error: Exception) -> None:
-    """Leave a record that says `failed` and why, as far as the disk allows."""
-    message = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception_only(error)).strip()
-    content = {
-        "status": "failed",
-        "run_id": record.folder.name,
-        "levels": {group: getattr(config, group).name for group in _LEVEL_GROUPS},
-        "seed": config.seed,
-        "error": message,
-        "traceback": None if isinstance(error, UserError) else traceback.format_exc(),
-        "provenance": {"identity": identity, "code": code},
-    }
-    try:
-        record.write_json("result.json", content)
-    except OSError as second:
-        logger.warning("the failure could not be recorded: %s", second)
 
 
 def monitor_settings(config: Config, tolerance_scale: float = 1.0) -> MonitorSettings:

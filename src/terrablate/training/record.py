@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
-
-from terrablate.errors import UserError
+from terrablate.training import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +33,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._claim: claim.Claim | None = None
 
     @property
     def last_checkpoint(self) -> Path:
@@ -74,23 +73,29 @@ class Record:
         """Hold the run for this process; a killed process gives it up by itself.
 
         Raises:
-            UserError: if another process holds it, or the folder cannot be written.
+            Busy: if another process holds it.
+            UserError: if the folder cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.write_text(".writable", "")
-            (self.folder / ".writable").unlink()
-        except OSError as error:
-            raise UserError(f"runs_dir: {self.folder} cannot be written: {error.strerror or error}") from error
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(f"{self.folder}: another process is training this run; wait for it, or stop it") from error
-        try:
-            yield
-        finally:
-            lock.release()
+        with claim.Claim(self.folder) as self._claim:
+            try:
+                yield
+            finally:
+                self._claim = None
+
+    def check_claim(self) -> None:
+        """End a run that another process has taken over, as far as the heartbeat has noticed; costs nothing.
+
+        Raises:
+            Busy: if it was.
+        """
+        if self._claim is not None:
+            self._claim.check()
+
+    def _check_claim_now(self) -> None:
+        """Before each write: two processes never write one record."""
+        if self._claim is not None:
+            self._claim.beat()
+            self._claim.check()
 
     def drop_checkpoints(self, keep: Literal["both", "best", "last", "none"]) -> None:
         """Remove those of a finished run that a study does not keep."""
@@ -101,7 +106,8 @@ class Record:
 
     def archive(self) -> None:
         """Move what stands in the folder to `archive/<n>`, to make room for a new record."""
-        entries = [entry for entry in self.folder.iterdir() if entry.name not in ("archive", ".lock")]
+        self._check_claim_now()
+        entries = [entry for entry in self.folder.iterdir() if entry.name not in ("archive", claim.NAME)]
         if not entries:
             return
         archive = self.folder / "archive"
@@ -116,6 +122,7 @@ class Record:
 
     def write(self, name: str, write: Callable[[IO[bytes]], object]) -> Path:
         """Write a file so that it is there whole, or as it was before."""
+        self._check_claim_now()
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)
@@ -135,6 +142,7 @@ class Record:
 
     def append_metrics(self, row: Row) -> None:
         """Add an epoch to `metrics.csv`."""
+        self._check_claim_now()
         path = self.folder / "metrics.csv"
         header = not path.exists() or path.stat().st_size == 0
         with path.open("a", encoding="utf-8", newline="") as file:

@@ -20,14 +20,15 @@ from terrablate.config.parse import plain
 from terrablate.config.schema import BatchNorm, Config, FrozenFeatures, NativeNorm
 from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import Pack, ensure_pack
-from terrablate.errors import UserError
+from terrablate.errors import Busy, UserError
 from terrablate.models.build import build, first_line
 from terrablate.models.norm import synchronise
 from terrablate.training import hardware as devices
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
+from terrablate.training.failure import failure
 from terrablate.training.find_rate import find_rate
-from terrablate.training.finish import failure, finish
+from terrablate.training.finish import finish
 from terrablate.training.frozen_features import fit_frozen_features
 from terrablate.training.history import History
 from terrablate.training.inputs import Inputs
@@ -80,6 +81,7 @@ def run(config: Config) -> Record:
     """Train a run, resume it where it was cut off, or show what it gave when it is done.
 
     Raises:
+        Busy: if another process trains the run, or has taken it over.
         UserError: for a mistake in config, data or weights, or a disk that fails; the message says what to do.
         KeyboardInterrupt: after Ctrl-C; the same command goes on later.
     """
@@ -128,6 +130,8 @@ def _train_or_say_why(job: Job) -> None:
     except (KeyboardInterrupt, SystemExit):
         logger.warning("interrupted; the same command goes on from the last checkpoint")
         raise KeyboardInterrupt from None
+    except Busy:  # the record is another's now
+        raise
     except Exception as error:
         failure(job.record, job.config, job.identity, job.code, error)
         if isinstance(error, OSError):
