@@ -105,7 +105,8 @@ def kill_everything(study: Started, dice: random.Random) -> None:
         _kill(pid)
 
 
-KINDS: list[Callable[[Started, random.Random], None]] = [
+type Kill = Callable[[Started, random.Random], None]
+KINDS: list[Kill] = [
     kill_the_parent,
     kill_a_worker,
     kill_everything,
@@ -191,27 +192,51 @@ def differences(undisturbed: Path, base: Path) -> list[str]:
     return found
 
 
-def disturbed_round(
-    folder: Path, name: str, words: list[str], kinds: list[Any], duration: float, dice: random.Random
-) -> tuple[list[dict[str, Any]], int]:
-    """Start, kill, start again, until the study ends; takes the kinds of kills it has made from the list.
+class Disturber:
+    """Kills studies at random shares of the time that one takes.
 
-    Returns:
-        What was killed, and the exit status of the last start.
+    Args:
+        folder: of all studies.
+        words: of the command line.
+        kinds: of kills that are left to make.
+        duration: of a study that nobody disturbed, in seconds.
+        dice: for moments and victims.
     """
-    kills: list[dict[str, Any]] = []
-    for start in range(1, STARTS + 1):
-        study = Started(folder, words, name)
-        moment = dice.uniform(0.2, 1.0) * duration
-        if kinds and len(kills) < KILLS_A_ROUND and not study.ended(within=moment):
-            kind = kinds.pop(0)
-            runs = {"done": study.count("result.json"), "with_checkpoint": study.count("checkpoints/last.ckpt")}
-            kills.append({"round": name, "start": start, "kind": kind.__name__, "moment": moment, **runs})
-            kind(study, dice)
-        status = study.process.wait()
-        if status == 0:
-            return kills, 0
-    return kills, status
+
+    def __init__(self, folder: Path, words: list[str], kinds: list[Kill], duration: float, dice: random.Random) -> None:
+        self._folder = folder
+        self._words = words
+        self._duration = duration
+        self._dice = dice
+        self.kinds = kinds
+        self.kills: list[dict[str, Any]] = []
+
+    def round(self, name: str) -> int:
+        """Start, kill, start again, until the study ends; the exit status of the last start."""
+        status = 1
+        for start in range(1, STARTS + 1):
+            study = Started(self._folder, self._words, name)
+            began = time.monotonic()
+            moment = self._dice.uniform(0.2, 0.9) * self._duration
+            many = sum(kill["round"] == name for kill in self.kills) == KILLS_A_ROUND
+            if self.kinds and not many:
+                if not study.ended(within=moment):
+                    self._kill(study, name, start, moment)
+                elif start == 1:  # other work on the machine has ended since
+                    self._duration = min(self._duration, time.monotonic() - began)
+            status = study.process.wait()
+            if status == 0:
+                break
+        return status
+
+    def _kill(self, study: Started, name: str, start: int, moment: float) -> None:
+        kind = self.kinds[0]
+        while kind is kill_a_worker and not study.workers():
+            if study.ended(within=0.1):
+                return
+        runs = {"done": study.count("result.json"), "with_checkpoint": study.count("checkpoints/last.ckpt")}
+        self.kills.append({"round": name, "start": start, "kind": kind.__name__, "moment": moment, **runs})
+        self.kinds.pop(0)(study, self._dice)
 
 
 def prepare(folder: Path) -> None:
@@ -231,19 +256,16 @@ def main(folder: Path, given: argparse.Namespace) -> None:
     dice = random.Random(given.seed)
     kinds = [KINDS[number % len(KINDS)] for number in range(given.kills)]
     dice.shuffle(kinds)
-    report: dict[str, Any] = {"duration": duration, "kills": [], "rounds": []}
-    while kinds:
+    disturber = Disturber(folder, words, kinds, duration, dice)
+    report: dict[str, Any] = {"duration": duration, "kills": disturber.kills, "rounds": []}
+    while disturber.kinds:
         name = f"round-{len(report['rounds']) + 1}"
-        kills, status = disturbed_round(folder, name, words, kinds, duration, dice)
+        status = disturber.round(name)
         base = folder / name
-        report["kills"] += kills
-        report["rounds"].append(
-            {
-                "status": status,
-                "left_over": left_over(base),
-                "differences": differences(study.base, base) if status == 0 else ["it never ended"],
-            }
-        )
+        found = differences(study.base, base) if status == 0 else ["it never ended"]
+        report["rounds"].append({"status": status, "left_over": left_over(base), "differences": found})
+        if status:
+            break
     report["seconds"] = time.monotonic() - began
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
