@@ -1,6 +1,7 @@
 """What stands in W&B's offline files: names, summary, attachments, and one whole run after a cut-off one."""
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,17 @@ def _logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def records(folder: Path) -> Iterator[Any]:
+def records(folder: Path) -> list[Any]:
+    """All records of a run that was closed; W&B's own process may write the last ones a moment after `finish`."""
+    for _ in range(100):
+        found = list(_read(folder))
+        if any(record.HasField("exit") for record in found):
+            break
+        time.sleep(0.1)
+    return found
+
+
+def _read(folder: Path) -> Iterator[Any]:
     """The records of a .wandb file: a LevelDB log (blocks of 32 KiB, checksum, length and kind before each piece)."""
     from wandb.proto import wandb_internal_pb2
 
