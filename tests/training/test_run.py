@@ -214,6 +214,28 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(compose: Compose) -> N
         run(config)
 
 
+def test_a_run_that_another_process_has_taken_over_ends_and_writes_no_more(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = compose(*TINY)
+    record = run_module.prepare(config).record
+    whole = Classifier.training_step
+    taken: list[Path] = []
+
+    def step(self: Classifier, batch: object, batch_idx: int) -> torch.Tensor:
+        if not taken:
+            (mine,) = (record.folder / "claim").iterdir()
+            taken.append(mine.rename(mine.with_name("another.json")))
+        return whole(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Classifier, "training_step", step)
+    with pytest.raises(Busy, match="another process has taken this run over"):
+        run(config)
+    assert metrics(record) == []
+    assert record.result() is None
+    assert taken[0].is_file()
+
+
 def test_an_output_folder_that_cannot_be_written_is_one_sentence(compose: Compose, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")

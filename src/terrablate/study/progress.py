@@ -66,7 +66,7 @@ class Progress:
             count = f"[{self._ended.total()}/{len(self._words)}]"
             self._say(f"{count} {self._line(index, outcome)}{left}")
         elif outcome.kind not in _GOOD:
-            self._console.print(self._line(index, outcome), style="red", highlight=False, markup=False)
+            self._console.print(Text(self._line(index, outcome), style="red"))
 
     def note(self, text: str) -> None:
         """Say something besides."""
@@ -92,8 +92,9 @@ class Progress:
         bar = ProgressBar(total=len(self._words), completed=self._ended.total(), width=24)
         head = Table.grid(padding=(0, 2))
         head.add_row(bar, Text(self._counts(len(running), waiting)))
+        running_now = [table] if running else []
         best = [Text(f"best so far: {self._value()}", no_wrap=True, overflow="ellipsis")] if self._best else []
-        self._live.update(Group(head, table, *best), refresh=True)
+        self._live.update(Group(head, *running_now, *best), refresh=True)
 
     def _counts(self, running: int, waiting: int) -> str:
         done = sum(self._ended[kind] for kind in _GOOD)
@@ -109,7 +110,7 @@ class Progress:
         value = f"val accuracy {float(outcome):.3f}  " if math.isfinite(outcome) else ""
         why = f": {outcome.reason}" if outcome.reason else ""
         kind = outcome.kind.replace("_", " ")
-        return f"{kind}  {value}{_clock(outcome.seconds)}  {self._words[index]}{why}"
+        return f"{kind}  {value}{_clock(outcome.seconds)}  {self._words[index]}{why}".rstrip()
 
     def _left(self) -> int:
         return len(self._words) - self._ended.total()

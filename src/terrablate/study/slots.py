@@ -284,7 +284,7 @@ class _Pool:
     # --- stopping
 
     def _interrupt(self, taken: list[int]) -> None:
-        """Tell all workers to stop, wait for them for some seconds, and end those that are left."""
+        """Tell all workers to stop, wait some seconds for their runs to end, and kill what is left."""
         self._progress.note("stopping; the runs keep their last checkpoint (once more: at once)")
         for slot in self._slots:
             if slot.worker is not None and not slot.told:
@@ -293,7 +293,7 @@ class _Pool:
         end = time.monotonic() + self._settings.grace_seconds
         for slot in self._slots:
             slot.deadline = None
-        while any(slot.worker for slot in self._slots) and len(taken) < 2 and time.monotonic() < end:
+        while any(slot.job for slot in self._slots) and len(taken) < 2 and time.monotonic() < end:
             for key, _ in self._selector.select(max(0.0, end - time.monotonic())):
                 if isinstance(key.data, _Slot):
                     self._listen(key.data)

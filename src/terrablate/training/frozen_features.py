@@ -28,6 +28,7 @@ from terrablate.models.heads import classifiers
 from terrablate.random_streams import stream_seed
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd, scores
+from terrablate.training.hardware import HALF_PRECISION
 from terrablate.training.history import History
 from terrablate.training.loggers import CurveLogger
 from terrablate.training.record import Record, Row
@@ -39,7 +40,6 @@ _LEAST = 1e-6
 _TREES = 300
 _FOLDS = 5
 _BATCH = 256
-_AUTOCAST = {"bf16": torch.bfloat16, "16": torch.float16}
 
 type Features = npt.NDArray[np.float32]
 
@@ -280,7 +280,7 @@ def _features(
 ) -> Features:
     images = data.images(name)
     stored = (images.take(rows[start : start + _BATCH])["image"] for start in range(0, len(rows), _BATCH))
-    half = _AUTOCAST.get(hardware.precision)
+    half = HALF_PRECISION.get(hardware.precision)
     with torch.autocast(hardware.accelerator, half) if half else nullcontext():
         return penultimate_features(module.network, (module.inputs(batch.to(module.device)) for batch in stored))
 

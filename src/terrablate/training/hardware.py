@@ -11,6 +11,8 @@ from terrablate.config.identity import Hardware
 from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
 from terrablate.errors import ConfigError
 
+HALF_PRECISION = {"bf16": torch.bfloat16, "16": torch.float16}
+"""Types of autocast by the precision of a run; one that is not here has none."""
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 

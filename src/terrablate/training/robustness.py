@@ -21,7 +21,7 @@ from terrablate.data.batches import Images
 from terrablate.data.module import ChipDataModule
 from terrablate.errors import UserError
 from terrablate.random_streams import stream_seed
-from terrablate.training.hardware import device_name
+from terrablate.training.hardware import HALF_PRECISION, device_name
 from terrablate.training.inputs import Inputs
 from terrablate.training.record import Record
 from terrablate.training.reload import deployed
@@ -37,7 +37,6 @@ _BATCH = 256
 _TOLERANCE = 0.02
 """Mean distance from the logits of the record, in units of their deviation; bf16 rounds to about 0.004."""
 
-_HALF = {"bf16": torch.bfloat16, "16": torch.float16}
 
 type Predict = Callable[[torch.Tensor], torch.Tensor]
 """Images n,C,H,W on the sensor's scale to logits n,K."""
@@ -84,7 +83,7 @@ def evaluate_robustness(record: Record, config: Config, data: ChipDataModule, ha
     device = torch.device(hardware.accelerator)
     network, inputs = deployed(record, config, data.pack)
     network, inputs = network.to(device), inputs.to(device)
-    half = _HALF.get(hardware.precision)
+    half = HALF_PRECISION.get(hardware.precision)
 
     def predict(images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hardware.accelerator, half) if half else nullcontext():

@@ -1,0 +1,135 @@
+"""Nothing of a run survives in the process that trains the next one."""
+
+import os
+import random
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from terrablate.study import worker_job
+from terrablate.study.outcome import Outcome
+
+
+@pytest.fixture
+def as_found(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The context manager of a worker, in which this process counts as fresh."""
+    monkeypatch.setattr(worker_job, "_FRESH", worker_job._ProcessState())
+    return worker_job._as_found
+
+
+def state() -> list[Any]:
+    """What a run may change."""
+    return [
+        random.getstate(),
+        np.random.get_state()[1].tolist(),  # type: ignore[index]  # noqa: NPY002
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+        {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        Path.cwd(),
+        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
+        list(warnings.filters),
+    ]
+
+
+def disturb(tmp_path: Path) -> None:
+    random.random()
+    np.random.random()  # noqa: NPY002
+    torch.rand(1)
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_grad_enabled(False)
+    torch.set_float32_matmul_precision("medium")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic = not torch.backends.cudnn.deterministic
+    os.environ["MASTER_PORT"] = "1"
+    os.environ.pop("OMP_NUM_THREADS")
+    os.chdir(tmp_path)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    warnings.simplefilter("error")
+
+
+def test_a_run_leaves_the_process_as_it_was(as_found: Any, tmp_path: Path) -> None:
+    before = state()
+    with as_found():
+        disturb(tmp_path)
+        changed = state()
+    assert [index for index, (one, two) in enumerate(zip(before, changed, strict=True)) if one == two] == []
+    assert state() == before
+
+
+def test_so_does_a_run_that_fails(as_found: Any, tmp_path: Path) -> None:
+    before = state()
+
+    def fail() -> None:
+        with as_found():
+            disturb(tmp_path)
+            raise RuntimeError("on fire")
+
+    with pytest.raises(RuntimeError, match="on fire"):
+        fail()
+    assert state() == before
+
+
+def test_open_figures_and_wandb_runs_are_closed(as_found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import pyplot
+
+    closed: list[int] = []
+    wandb = type("Module", (), {"run": "open", "finish": lambda exit_code: closed.append(exit_code)})
+    monkeypatch.setitem(__import__("sys").modules, "wandb", wandb)
+    with as_found():
+        pyplot.figure()
+    assert pyplot.get_fignums() == []
+    assert closed == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [(["trainer=cpu"], 1), (["trainer=auto"], 1), (["trainer=cpu", "trainer.threads=2"], 2)],
+)
+def test_a_run_on_the_cpu_has_one_thread_unless_told_otherwise(
+    as_found: Any, monkeypatch: pytest.MonkeyPatch, given: list[str], threads: int
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(worker_job, "train_and_tell", lambda config: seen.append(config.trainer.threads) or Outcome())
+    worker_job.run_job(given, {})
+    assert seen == [threads]
+
+
+def test_a_run_on_a_gpu_keeps_the_threads_that_it_has_elsewhere(as_found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(worker_job, "train_and_tell", lambda config: seen.append(config.trainer.threads) or Outcome())
+    worker_job.run_job(["trainer=auto"], {})
+    assert seen == [None]
+
+
+def test_a_multi_device_run_has_the_environment_of_a_plain_command(
+    as_found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def command(script: str, overrides: list[str]) -> Outcome:
+        seen.append(
+            (Path(script).name, overrides, os.environ.get("CUDA_VISIBLE_DEVICES"), "OMP_NUM_THREADS" in os.environ)
+        )
+        return Outcome()
+
+    monkeypatch.setattr(worker_job, "in_process_of_its_own", command)
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    worker_job.run_job(ddp, {"CUDA_VISIBLE_DEVICES": "4,5", "OMP_NUM_THREADS": None})
+    assert seen == [("train.py", [*ddp, "trainer.threads=1"], "4,5", False)]
