@@ -85,6 +85,27 @@ def test_a_mistake_is_one_sentence_and_nothing_is_trained(
     assert not any(studies.folder.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("factors: {aug: {a: none, a: flip}}", "{file}, line 3: found duplicate key a"),
+        ("factors: {aug: [none, flip]", "{file}, line 4: expected ',' or '}', but got '<stream end>'"),
+        ("factor: {aug: [none, flip]}", "study.factor: there is no such key (did you mean factors?); keys of study: "),
+        (None, "study: the study's file has to begin with defaults: [_common, _self_]"),
+    ],
+)
+def test_a_mistake_in_the_file_of_a_study_is_a_sentence(
+    studies: Studies, capfd: pytest.CaptureFixture[str], content: str | None, sentence: str
+) -> None:
+    file = studies.folder / "study" / "mine.yaml"
+    file.parent.mkdir()
+    begin = "defaults: [_common, _self_]\nname: mine\n"
+    file.write_text(f"{begin}{content}\n" if content else "name: mine\nfactors: {aug: [none, flip]}\n")
+    assert studies("-m", "study=mine", f"hydra.searchpath=[file://{studies.folder}]") == 2
+    assert capfd.readouterr().err.startswith(f"error: {sentence.replace('{file}', str(file))}")
+    assert studies.trained == []
+
+
 def test_what_the_sentence_on_a_factor_from_the_command_line_says_works(studies: Studies) -> None:
     assert studies("-m", "study=smoke", "+study.factors={optim.lr:[0.1,0.2]}", "study.seeds=1") == 0
     assert [run["optim.lr"] for run in studies.trained] == ["0.1", "0.1", "0.1", "0.1", "0.2"]

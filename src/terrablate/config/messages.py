@@ -74,8 +74,11 @@ def of_hydra(error: Exception, primary: str = "train") -> str | None:
     """
     from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
 
     text = str(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
     if match := re.search(r"Could not (?:find|load) '([\w./-]+)/([^'/]*)'", text):
         return _no_choice(match.group(1).removeprefix("train/"), match.group(2), text)
     if isinstance(error, ValueError) and "Config group override must be" in text:

@@ -80,13 +80,19 @@ def sweep(
 
 
 def _study_of(composed: "DictConfig") -> Study:
-    """The section as typed; the rest of the config is checked with each variant."""
+    """The section as typed; the rest of the config is checked with each variant.
+
+    Raises:
+        ConfigError: for wrong keys and values; or if the study's file lacks the keys that all studies have.
+    """
     from omegaconf import OmegaConf
     from pydantic import TypeAdapter, ValidationError
 
     from terrablate.config import messages
 
     values = {"study": OmegaConf.to_container(composed.study, resolve=True)}
+    if "member" not in composed.study:
+        raise ConfigError("study: the study's file has to begin with defaults: [_common, _self_]")
     try:
         return TypeAdapter(_Composed).validate_python(values).study
     except ValidationError as error:
