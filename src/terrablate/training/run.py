@@ -95,7 +95,8 @@ def run(config: Config) -> Record:
         if config.lr_find:
             find_rate(_module(job)[0], job.data.pack, job.record, config, job.hardware)
             return job.record
-        if not config.force and _done(job):
+        trained = config.force or not _done(job)
+        if not trained:
             result = job.record.result()
             assert result is not None
             show_summary(result, str(job.record.folder), already_done=True)
@@ -103,7 +104,7 @@ def run(config: Config) -> Record:
             _train_or_say_why(job)
         if config.robustness:
             add_robustness(job.record, config, job.data, job.hardware, job.code)
-        if job.record.finished():
+        if trained and job.record.finished():  # what another study has kept is not this one's to remove
             job.record.drop_checkpoints(config.study.keep)
     return job.record
 
