@@ -11,12 +11,10 @@ from terrablate.config import choices, expectations
 from terrablate.config.schema import Config
 
 _OF_EXTRAS = {
-    "hydra/launcher": {
-        "launchers": ("joblib", "ray", "ray_aws", "submitit_local", "submitit_slurm"),
-    },
-    "hydra/sweeper": {"tuning": ("optuna",)},
+    "launchers": [f"hydra/launcher={name}" for name in ("joblib", "ray", "ray_aws", "submitit_local", "submitit_slurm")],
+    "tuning": ["hydra/sweeper=optuna"],
 }
-"""Choices of Hydra's groups that an extra of this package brings."""
+"""Choices of Hydra's groups, by the extra of this package that brings them."""
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
@@ -114,8 +112,8 @@ def of_hydra(error: Exception, primary: str = "train") -> str | None:
 
 
 def _no_choice(group: str, name: str, hydra_says: str = "") -> str:
-    for extra, names in _OF_EXTRAS.get(group, {}).items():
-        if name in names:
+    for extra, brought in _OF_EXTRAS.items():
+        if f"{group}={name}" in brought:
             return f"{group}={name}: is not installed; it comes with the extra {extra!r}: uv sync --extra {extra}"
     own = [choice.name for choice in choices.choices(group)] if group in choices.groups() else []
     allowed = own or re.findall(r"^\t([\w-]+)$", hydra_says, re.MULTILINE)

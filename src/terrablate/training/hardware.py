@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from terrablate.config.identity import Hardware
 from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
