@@ -22,6 +22,7 @@ from terrablate.config.identity import code_identity
 from terrablate.errors import ConfigError
 from terrablate.models.networks import SmallCNN
 from terrablate.models.sizes import takes
+from terrablate.training import floor
 from terrablate.training import run as run_module
 from terrablate.training.classifier import Classifier
 from terrablate.training.inputs import Inputs
@@ -210,6 +211,7 @@ def test_a_choice_trains_is_loaded_is_done_and_is_resumed(
         with pytest.raises(ConfigError, match=r"^trainer=gpu: there is no GPU"):
             run(compose(*given))
         return
+    monkeypatch.setattr(floor, "TREES", 20)
     code = code_identity()
     monkeypatch.setattr(run_module, "code_identity", lambda: code)  # somebody may edit a source meanwhile
     config = compose(*given)

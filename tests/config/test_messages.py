@@ -174,7 +174,9 @@ def test_an_unknown_choice_is_refused_with_the_allowed_ones(
     assert sentence(override).startswith(expected)
 
 
-REGULARIZERS = "adversarial, consistency, ema, l1, l2_sp, smooth_input_gradient, swa; a list of them, or [] for none"
+REGULARIZERS = (
+    "adversarial, consistency, ema, l1, l2_sp, prune, smooth_input_gradient, swa; a list of them, or [] for none"
+)
 
 
 @pytest.mark.parametrize(

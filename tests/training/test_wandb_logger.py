@@ -1,21 +1,24 @@
 """What stands in W&B's offline files: names, summary, attachments, and one whole run after a cut-off one."""
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from terrablate.config import Config
 from terrablate.training.classifier import Classifier
-from terrablate.training.loggers import _mode
+from terrablate.training.loggers import _mode, make_loggers
 from terrablate.training.record import Record
 from terrablate.training.run import run
 
 TINY = (
     "model=small_cnn", "model.width=4", "epochs=3", "batch_size=16", "trainer=cpu", "trainer.threads=1",
-    "trainer.checkpoint_seconds=0", "logger=wandb", "logger.group=a_study", "logger.job_type=flip", "logger.tags=[x,y]",
+    "trainer.checkpoint_seconds=0", "logger=wandb", "logger.tags=[x,y]",
+    "study.name=a_study", "study.member.variant='aug=flip'", "study.member.levels={aug:flip}",
 )  # fmt: skip
 
 
@@ -27,7 +30,17 @@ def _logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def records(folder: Path) -> Iterator[Any]:
+def records(folder: Path) -> list[Any]:
+    """All records of a run that was closed; W&B's own process may write the last ones a moment after `finish`."""
+    for _ in range(100):
+        found = list(_read(folder))
+        if any(record.HasField("exit") for record in found):
+            break
+        time.sleep(0.1)
+    return found
+
+
+def _read(folder: Path) -> Iterator[Any]:
     """The records of a .wandb file: a LevelDB log (blocks of 32 KiB, checksum, length and kind before each piece)."""
     from wandb.proto import wandb_internal_pb2
 
@@ -67,8 +80,8 @@ def test_a_finished_run_stands_whole_in_one_offline_file(compose: Callable[..., 
     (folder,) = offline(record)
     started = the_run(folder)
     assert started.run_id == record.folder.name
-    assert (started.run_group, started.job_type, started.project) == ("a_study", "flip", "terrablate")
-    assert set(started.tags) == {"x", "y", "synthetic data"}
+    assert (started.run_group, started.job_type, started.project) == ("a_study", "aug=flip", "terrablate")
+    assert set(started.tags) == {"x", "y", "aug=flip", "synthetic data"}
     curves = [row for row in rows(folder) if "nll/val" in row]
     assert [row["epoch"] for row in curves] == ["1", "2", "3"]
     wanted = {
@@ -130,3 +143,15 @@ def test_offline_unless_logged_in_or_asked(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / ".netrc").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     assert _mode("auto") == "online"
+
+
+def test_a_group_that_is_asked_for_goes_before_the_study(
+    compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+    started = SimpleNamespace(define_metric=lambda *_, **__: None)
+    monkeypatch.setattr("wandb.init", lambda **given: asked.update(given) or started)
+    make_loggers(compose(*TINY, "logger.group=mine", "logger.job_type=sort"), "id", tmp_path, [])
+    assert (asked["group"], asked["job_type"]) == ("mine", "sort")
+    make_loggers(compose("logger=wandb"), "id", tmp_path, [])
+    assert (asked["group"], asked["job_type"], asked["tags"]) == (None, None, ["synthetic data"])

@@ -67,13 +67,20 @@ def known_keys(location: Sequence[str | int], root: Any = Config) -> list[str]:
     return [field.name for field in fields(kind)] if is_dataclass(kind) else []
 
 
-def takes_any_key(dotted: str) -> bool:
-    """Whether the key holds a free dict, in any kind of its group."""
+def free_dict(dotted: str) -> str | None:
+    """The key at or above a dotted one that holds a free dict, in any kind of its group."""
     group, _, rest = dotted.partition(".")
+    key = rest.partition(".")[0]
     section = get_type_hints(Config, include_extras=True).get(group)
     kinds = _tagged(section).values() if discriminator(section) else [section]
     hints = [get_type_hints(kind, include_extras=True) for kind in kinds if is_dataclass(kind)]
-    return any(get_origin(hint.get(rest)) is dict for hint in hints)
+    return f"{group}.{key}" if any(_is_free_dict(hint.get(key)) for hint in hints) else None
+
+
+def _is_free_dict(annotation: Any) -> bool:
+    kind, _ = _stripped(annotation)
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return any(get_origin(_stripped(member)[0]) is dict for member in members)
 
 
 def _tagged(annotation: Any) -> dict[str, Any]:
@@ -127,7 +134,8 @@ def _describe(annotation: Any) -> str:
 def _list(item: Any, limits: dict[str, Any]) -> str:
     kind, _ = _stripped(item)
     if "min_length" in limits:
-        return f"a list of {limits['min_length']}, each {_describe(item)}"
+        fixed = limits.get("max_length") == limits["min_length"]
+        return f"a list of {'' if fixed else 'at least '}{limits['min_length']}, each {_describe(item)}"
     return "a list such as [{key: value}]" if is_dataclass(kind) or discriminator(item) else "a list such as [a, b]"
 
 

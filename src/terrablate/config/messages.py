@@ -140,8 +140,10 @@ def _not_an_override() -> str:
 def _unknown(key: str, allowed: list[str]) -> str:
     """`optim.lrr: there is no such key (did you mean lr?); keys of optim: ...`."""
     parent, _, last = key.rpartition(".")
-    if expectations.takes_any_key(parent):
-        return f"{key}: a key of your own in {parent} needs a plus sign: +{key}=..."
+    if free := expectations.free_dict(parent):
+        own = key.removeprefix(f"{free}.")
+        written = f"'+{free}={{{own}: ...}}'" if "." in own else f"+{key}=..."
+        return f"{key}: a key of your own in {free} needs a plus sign: {written}"
     parts = key.split(".")
     for depth in range(len(parts) - 1) if not allowed else ():  # the first part that does not exist
         known = _known_keys(".".join(parts[: depth + 1]))

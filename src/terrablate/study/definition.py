@@ -33,6 +33,7 @@ def design_of(study: Study) -> Design:
             f"study.factors: study.design={study.design} needs at least one; such as {{aug: [none, flip]}}"
         )
     factors = [factor(name, levels) for name, levels in study.factors.items()]
+    _check_factors_are_apart(factors)
     return DESIGNS[study.design](_with_baseline(factors, study.baseline))
 
 
@@ -179,11 +180,33 @@ def _overrides(name: str, label: str, given: Any) -> tuple[str, ...]:
     return (override(name, given),)
 
 
+def key_of(override: str) -> str:
+    """The key or group that an override sets, adds or removes."""
+    return override.lstrip("+~").split("=")[0].split("@")[0]
+
+
+def _check_factors_are_apart(factors: Sequence[Factor]) -> None:
+    """A key that two factors set would have the value of the later one, whatever the level of the other."""
+    setter: dict[str, str] = {}
+    for each in factors:
+        for label, overrides in each.levels.items():
+            for key in map(key_of, overrides):
+                other = setter.setdefault(key, each.name)
+                if other != each.name:
+                    raise ConfigError(
+                        f"study.factors.{each.name}.{label}: the factor {other} sets {key}, too; a key belongs to one"
+                        " factor"
+                    )
+
+
 def _check_overrides(where: str, overrides: Sequence[str]) -> None:
+    keys = list(map(key_of, overrides))
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ConfigError(f"{where}: {twice} is set twice")
     for each in overrides:
         if "=" not in each and not each.startswith("~"):
             raise ConfigError(f"{where}: {each!r} is not an override; write key=value")
-        if each.split("=")[0] == "seed":
+        if key_of(each) == "seed":
             raise ConfigError(f"{where}: seeds are given by study.seeds")
 
 

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from terrablate.study.designs import Design, Variant
 type Compose = Callable[[Sequence[str]], Config]
 """Overrides to a checked config. Raises `ConfigError`."""
 
-TUNING_SEEDS = 1_000_000
-"""Seeds from here on choose nuisance settings; no comparison uses them."""
+_NAMED = 3
+"""Variants that are named for one mistake; of more their number is told."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ def checked(variants: Sequence[Variant], common: Sequence[str], compose: Compose
     Raises:
         ConfigError: names every variant that does not compose and why; or two that are the same config.
     """
-    mistakes: list[str] = []
+    mistakes: list[tuple[str, str]] = []
     found: dict[str, str] = {}
     configs: list[Config] = []
     for variant in variants:
         try:
             config = compose([*common, *variant.overrides, "seed=0"])
         except ConfigError as error:
-            mistakes += [f"variant {variant.name!r}: {line}" for line in str(error).splitlines()]
+            mistakes += [(variant.name, line) for line in str(error).splitlines()]
             continue
         configs.append(config)
-        found[variant.name] = _with_files(config)
+        found[variant.name] = config_state(config)
     if mistakes:
-        raise ConfigError("\n".join(dict.fromkeys(mistakes)))
+        raise ConfigError(together(mistakes, len(variants)))
     by_digest: dict[str, str] = {}
     for name, digest in found.items():
         if digest in by_digest:
@@ -82,6 +82,25 @@ def checked(variants: Sequence[Variant], common: Sequence[str], compose: Compose
             )
         by_digest[digest] = name
     return configs[0], found
+
+
+def together(mistakes: Sequence[tuple[str, str]], total: int) -> str:
+    """A line for each mistake, with the variants that make it.
+
+    Args:
+        mistakes: name of a variant, and a sentence.
+        total: how many variants there are.
+    """
+    names: dict[str, list[str]] = {}
+    for name, sentence in mistakes:
+        if name not in names.setdefault(sentence, []):
+            names[sentence].append(name)
+    lines = []
+    for sentence, who in names.items():
+        few = [repr(name) for name in who[:_NAMED]] + ([f"{len(who) - _NAMED} more"] if len(who) > _NAMED else [])
+        several = "every variant" if len(who) == total else f"variants {', '.join(few)}"
+        lines.append(f"{f'variant {few[0]}' if len(who) == 1 else several}: {sentence}")
+    return "\n".join(lines)
 
 
 def planned_runs(
@@ -104,22 +123,6 @@ def planned_runs(
     return runs
 
 
-def tuning_runs(
-    study: Study, variant: Variant, common: Sequence[str], digest: str
-) -> list[tuple[dict[str, Any], list[PlannedRun]]]:
-    """For each combination of `study.tune` the runs that judge it, on seeds of their own."""
-    grid = study.tune or {}
-    found = []
-    for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
-        name = f"{variant.name} [{', '.join(f'{key}={value}' for key, value in chosen.items())}]"
-        named = replace(variant, name=name)
-        design = Design((named,))
-        seeds = [TUNING_SEEDS + number for number in range(study.tune_seeds)]
-        found.append((chosen, planned_runs(study, design, seeds, common, {name: digest}, {name: chosen})))
-    return found
-
-
 def _membership(study: Study, variant: Variant) -> list[str]:
     """What a run is told of the study that it belongs to."""
     levels = ",".join(f"{name}:{quoted(level)}" for name, level in variant.levels.items())
@@ -131,7 +134,7 @@ def _membership(study: Study, variant: Variant) -> list[str]:
     ]
 
 
-def _with_files(config: Config) -> str:
+def config_state(config: Config) -> str:
     """The digest of a config and of the state of the files that it reads: the data's, and those of weights."""
     from terrablate.data.open_source import stamp
 

@@ -2,14 +2,17 @@
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from terrablate.config.schema import Study
+from terrablate.study.definition import label_of
 from terrablate.study.designs import Design
-from terrablate.study.folder import FAILED, Row
+from terrablate.study.folder import FAILED
 from terrablate.study.plan import PlannedRun
+from terrablate.study.run_table import Row
 
 
 def show_plan(
@@ -43,6 +46,14 @@ def show_plan(
     if added := sum(run.added for run in runs):
         lines.append(f"{added} runs were added to an earlier plan")
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def show_tuned(chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    """What was found best for each variant."""
+    words = {
+        variant: ", ".join(f"{k}={label_of(v)}" for k, v in setting.items()) for variant, setting in chosen.items()
+    }
+    sys.stderr.write("".join(f"tuned {variant}: {setting}\n" for variant, setting in words.items()))
 
 
 def show_end(study: Study, runs: Sequence[PlannedRun], table: Sequence[Row], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Pictures of the record: curves, augmented training images, the worst val images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,18 +82,29 @@ def draw_augmentations(
     """
     from matplotlib.figure import Figure
 
-    rows, columns = len(originals), 1 + len(views[0])
-    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for row, original in enumerate(originals):
-        for column, picture in enumerate([original, *views[row]]):
-            axes = grid[row][column]
-            axes.imshow(picture, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            if row == 0:
-                axes.set_title("image" if column == 0 else f"view {column}", fontsize=8)
+    rows = [[original, *others] for original, others in zip(originals, views, strict=True)]
+    height, width, _ = originals[0].shape
+    gap = max(1, round(0.04 * width))
+    mosaic = np.ones((len(rows) * (height + gap), len(rows[0]) * (width + gap), 3), dtype=np.float32)
+    for (row, column), picture in _placed(rows):
+        top, left = row * (height + gap), column * (width + gap)
+        mosaic[top : top + height, left : left + width] = picture
+    figure = Figure(figsize=(1.25 * len(rows[0]), 1.25 * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots()  # one for all pictures: an axes each would take longer than the training of a small run
+    axes.imshow(mosaic, interpolation="nearest")
+    names = ["image", *(f"view {number}" for number in range(1, len(rows[0])))]
+    axes.set_xticks([column * (width + gap) + width / 2 for column in range(len(names))], names, fontsize=8)
+    axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
     figure.suptitle(title, fontsize=9)
     figure.savefig(file, format="png", dpi=110)
+
+
+def _placed(rows: Sequence[Sequence[Picture]]) -> Iterator[tuple[tuple[int, int], Picture]]:
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            yield (row, column), picture
 
 
 def thumbnail(file: IO[bytes], picture: Picture, size: int = 128) -> None:

@@ -8,8 +8,23 @@ from pydantic.dataclasses import dataclass
 
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Positive, Seed
 
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+ -]*$")]
+Label = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+ -]*$",
+        description="a name of letters, digits, spaces and _ . + -, which becomes a folder",
+    ),
+]
 """Names of studies, which become folders."""
+
+Factors = Annotated[
+    dict[str, list[Any] | dict[str, Any]],
+    Field(description="a list of levels for each factor, such as {aug: [none, flip]}, or names with overrides"),
+]
+Tune = Annotated[
+    dict[str, Annotated[list[Any], Field(min_length=2)]],
+    Field(description="a list of two values or more for each key, such as {optim.lr: [0.001, 0.01]}"),
+]
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
@@ -28,13 +43,13 @@ class Study:
     question: str = ""
     base: list[str] = dataclasses.field(default_factory=list)
     design: Literal["one_at_a_time", "leave_one_out", "factorial", "fractional", "list"] = "one_at_a_time"
-    factors: dict[str, list[Any] | dict[str, Any]] | None = None
+    factors: Factors | None = None
     variants: dict[str, list[str]] | None = None
     baseline: dict[str, Any] | str | None = None
     seeds: Count | Annotated[list[Seed], Field(min_length=1)] = 3
     metric: Literal["accuracy", "accuracy_macro", "f1_macro", "kappa", "ece", "nll"] = "accuracy"
     deployed: Literal["auto", "last", "best"] = "auto"
-    tune: dict[str, Annotated[list[Any], Field(min_length=2)]] | None = None
+    tune: Tune | None = None
     tune_seeds: Count = 1
     plan_only: Bool = False
     retry: Bool = True
