@@ -74,10 +74,9 @@ class SlotsLauncher(Launcher):
             if self.on_outcome is not None:
                 self.on_outcome(initial_job_idx + index, outcome)
 
-        settings = self._settings()
+        outcomes = run_jobs(jobs, self._settings(), tell)
         if is_foreign(self._config.hydra):  # Optuna's sweeper writes there what it found
             Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        outcomes = run_jobs(jobs, settings, tell)
         return [
             _returned(overrides, outcome, failure_for_sweeper(outcome, self._config.hydra))
             for overrides, outcome in zip(job_overrides, outcomes, strict=True)

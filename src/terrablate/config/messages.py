@@ -11,7 +11,7 @@ from terrablate.config import choices, expectations
 from terrablate.config.schema import Config
 
 _OF_EXTRAS = {
-    "launchers": [f"hydra/launcher={name}" for name in ("joblib", "ray", "ray_aws", "submitit_local", "submitit_slurm")],
+    "launchers": [f"hydra/launcher={name}" for name in ("joblib", "ray", "submitit_local", "submitit_slurm")],
     "tuning": ["hydra/sweeper=optuna"],
 }
 """Choices of Hydra's groups, by the extra of this package that brings them."""

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from terrablate.config.identity import Hardware
 from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
