@@ -53,13 +53,15 @@ class SlotsLauncher(Launcher):
         """Train all runs.
 
         Returns:
-            In the order of `job_overrides`, with an `Outcome` as value, also of runs that failed.
+            In the order of `job_overrides`, with an `Outcome` as value, also of runs that failed; to sweepers other
+            than ours, runs without a number are failed jobs.
 
         Raises:
             ConfigError: for keys of `hydra.launcher` that make no sense.
             UserError: if workers cannot be started.
             KeyboardInterrupt: after Ctrl-C or SIGTERM.
         """
+        from terrablate.commands import failure_for_sweeper, is_foreign
         from terrablate.study.slots import run_jobs
 
         assert self._config is not None
@@ -73,8 +75,10 @@ class SlotsLauncher(Launcher):
                 self.on_outcome(initial_job_idx + index, outcome)
 
         outcomes = run_jobs(jobs, self._settings(), tell)
+        if is_foreign(self._config.hydra):  # Optuna's sweeper writes there what it found
+            Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         return [
-            JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=outcome)
+            _returned(overrides, outcome, failure_for_sweeper(outcome, self._config.hydra))
             for overrides, outcome in zip(job_overrides, outcomes, strict=True)
         ]
 
@@ -99,3 +103,8 @@ class SlotsLauncher(Launcher):
             devices=wanted,
             run_timeout=seconds,
         )
+
+
+def _returned(overrides: Sequence[str], outcome: "Outcome", failure: Exception | None) -> JobReturn:
+    status = JobStatus.FAILED if failure else JobStatus.COMPLETED
+    return JobReturn(overrides=list(overrides), status=status, _return_value=failure or outcome)

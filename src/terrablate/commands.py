@@ -77,25 +77,89 @@ def hydra_command(
             sys.argv.remove(flag)
             sys.argv.insert(1, flag)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let its exceptions through, so that they are worded here
-    statuses: list[int] = []
+    job = _Job(task, primary)
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=primary)(job)
+    status = attempt(main, primary).status
+    return max([status, *job.statuses])
 
-    def job(composed: "DictConfig") -> "Outcome":
+
+class _Job:
+    """What Hydra calls with the composed config of each job, here or in a launcher's process on any machine.
+
+    Args:
+        task: what a job does.
+        primary: name of the primary config.
+    """
+
+    def __init__(self, task: "Callable[[DictConfig], Outcome | None]", primary: str) -> None:
+        self.__wrapped__ = task  # Hydra looks there for the file that was called
+        self._primary = primary
+        self.statuses: list[int] = []
+        """Of the jobs in this process."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _job_elsewhere, (self.__wrapped__, self._primary)
+
+    def __call__(self, composed: "DictConfig") -> "Outcome":
+        from hydra.core.hydra_config import HydraConfig
+
         in_sweep = _announced()
-        outcome = attempt(lambda: task(composed), primary)
-        statuses.append(outcome.status)
+        outcome = attempt(lambda: self.__wrapped__(composed), self._primary)
         if in_sweep:
             _note(composed, outcome)
             if outcome.kind == "interrupted":
                 raise KeyboardInterrupt  # else the sweep would begin its next run
+            if failure := failure_for_sweeper(outcome, HydraConfig.get()):
+                raise failure
         elif file := os.environ.get(_OUTCOME_FILE):
             _write_outcome(Path(file), outcome)
+        self.statuses.append(outcome.status)
         return outcome
 
-    # Hydra and Lightning look at the function for the file that was called
-    job.__module__ = "__main__"
-    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=primary)(job)
-    statuses.append(attempt(main, primary).status)
-    return max(statuses)
+
+class JobError(Exception):
+    """A job gave no number to a sweeper that searches for the best one.
+
+    Args:
+        reason: one sentence.
+        status: exit status of the job.
+    """
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason, status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def is_foreign(settings: Any) -> bool:
+    """Whether the sweeper is not ours.
+
+    Args:
+        settings: the section `hydra` of the sweep's config.
+    """
+    return bool(settings.runtime.choices["hydra/sweeper"] != "study")
+
+
+def failure_for_sweeper(outcome: "Outcome", settings: Any) -> JobError | None:
+    """What Hydra's own sweepers and Optuna's take for a failed job; ours looks at outcomes.
+
+    Args:
+        outcome: of a job of a sweep.
+        settings: the section `hydra` of the sweep's config.
+    """
+    if outcome == outcome or not is_foreign(settings):
+        return None
+    return JobError(f"no val accuracy: {outcome.reason or outcome.kind}", outcome.status or EXIT_FAILURE)
+
+
+def _job_elsewhere(task: "Callable[[DictConfig], Outcome | None]", primary: str) -> _Job:
+    """A job in a process that a launcher has started: the folders in its config need our resolvers."""
+    from terrablate.config.resolvers import register
+
+    register()
+    return _Job(task, primary)
 
 
 def _announced() -> bool:
@@ -116,7 +180,10 @@ def _note(composed: "DictConfig", outcome: "Outcome") -> None:
 
     study = composed.study
     if study.name is not None and study.member.variant is not None:
-        StudyFolder(Path(composed.studies_dir) / study.name).add(study.member.variant, composed.seed, outcome)
+        try:
+            StudyFolder(Path(composed.studies_dir) / study.name).add(study.member.variant, composed.seed, outcome)
+        except UserError as error:  # the run itself is safe; the sweep goes on, and writes its table at the end
+            sys.stderr.write(f"warning: {error}\n")
 
 
 def _write_outcome(path: Path, outcome: "Outcome") -> None:
@@ -168,6 +235,9 @@ def attempt(action: "Callable[[], Outcome | None]", primary: str) -> "Outcome":
     except UserError as error:
         _say(str(error))
         return ended(EXIT_USAGE, "refused", str(error))
+    except JobError as error:
+        _say(str(error))
+        return ended(error.status, "failed", str(error))
     except KeyboardInterrupt:
         return ended(EXIT_INTERRUPTED, "interrupted")
     except SystemExit as error:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from helpers import compose_in, run_train
+from terrablate.config import Config
 from terrablate.models.build import build
+from terrablate.training.hardware import resolve, trainer_options
 from terrablate.training.inputs import Inputs
 from terrablate.training.run import prepare
 
@@ -90,3 +93,20 @@ def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path) -
     for one, two in zip(*tables, strict=True):
         for name in ("objective/train", "nll/val", "nll/probe"):
             assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-4)
+
+
+def test_the_single_task_of_a_slurm_job_starts_its_processes_itself(
+    compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would take it for one of as many as there are devices, and train on its share of the batches alone."""
+
+    def plugins() -> list[str]:
+        config = compose(*DDP)
+        return [type(each).__name__ for each in trainer_options(config, resolve(config.trainer))["plugins"] or []]
+
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert plugins() == []
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert plugins() == ["LightningEnvironment"]
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert plugins() == []

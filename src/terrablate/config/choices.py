@@ -29,8 +29,8 @@ class Choice:
 
 
 def groups() -> list[str]:
-    """Names of all config groups."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    """Names of all config groups of ours; `conf/hydra/` belongs to Hydra's."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def choices(group: str) -> list[Choice]:

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 from terrablate.config import choices, expectations
 from terrablate.config.schema import Config
 
+_OF_EXTRAS = {
+    "launchers": [f"hydra/launcher={name}" for name in ("joblib", "ray", "submitit_local", "submitit_slurm")],
+    "tuning": ["hydra/sweeper=optuna"],
+}
+"""Choices of Hydra's groups, by the extra of this package that brings them."""
+
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
     from pydantic import ValidationError
@@ -109,6 +115,9 @@ def of_hydra(error: Exception, primary: str = "train") -> str | None:
 
 
 def _no_choice(group: str, name: str, hydra_says: str = "") -> str:
+    for extra, brought in _OF_EXTRAS.items():
+        if f"{group}={name}" in brought:
+            return f"{group}={name}: is not installed; it comes with the extra {extra!r}: uv sync --extra {extra}"
     own = [choice.name for choice in choices.choices(group)] if group in choices.groups() else []
     allowed = own or re.findall(r"^\t([\w-]+)$", hydra_says, re.MULTILINE)
     several = f"; a list of them, or {choices.NONE_CHOSEN} for none" if choices.takes_several(group) else ""

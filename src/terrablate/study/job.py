@@ -6,6 +6,7 @@ import time
 from terrablate.config.schema import Config
 from terrablate.errors import Busy
 from terrablate.study.outcome import Outcome, outcome_of
+from terrablate.training.hardware import process_rank
 from terrablate.training.run import run
 
 logger = logging.getLogger(__name__)
@@ -33,4 +34,6 @@ def train_and_tell(config: Config, *, waits: bool = False) -> Outcome:
             logger.info("%s", error)
             time.sleep(POLL_SECONDS)
         else:
+            if process_rank() > 0:  # rank 0 still writes the record; a status of its own would end it
+                return Outcome(folder=str(record.folder), seconds=time.monotonic() - began)
             return outcome_of(str(record.folder), record.result(), time.monotonic() - began)

@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from terrablate.config.identity import Hardware
 from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
@@ -89,7 +91,16 @@ def trainer_options(config: Config, hardware: Hardware) -> dict[str, Any]:
         "enable_model_summary": False,
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
+        "plugins": [LightningEnvironment()] if _is_single_slurm_task() else None,
     }
+
+
+def _is_single_slurm_task() -> bool:
+    """Whether SLURM started one process, as submitit has it do.
+
+    Lightning would take it for one of as many as there are devices, wait for none, and train on its share alone.
+    """
+    return os.environ.get("SLURM_NTASKS") == "1" and not TorchElasticEnvironment.detect()
 
 
 def process_rank() -> int:
