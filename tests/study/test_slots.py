@@ -269,5 +269,5 @@ def test_what_is_left_over_is_nothing(pool: Pool) -> None:
 
     before, descriptors = children(), len(list(Path("/proc/self/fd").iterdir()))
     pool("value=1", "do=kill", "value=2")
-    assert children() == before
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert children() <= before  # what earlier tests had started may end meanwhile
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
