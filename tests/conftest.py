@@ -10,6 +10,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 _CACHE = tempfile.TemporaryDirectory(prefix="terrablate-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
+# Nothing here outlives a power cut: waiting for the disk at each checkpoint would take most of the time.
+os.fsync = lambda _: None
+
 import pytest  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 

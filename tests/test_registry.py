@@ -39,6 +39,9 @@ SMALL = (
 CHOICES = [pytest.param(c, id=f"{c.group}={c.name}") for c in all_choices() if c.group != "study"]
 """Studies are many runs each: `study/`."""
 
+HUGE = ("alexnet", "alexnet_torchvision", "resnet101", "resnet152", "vgg11", "vgg16", "wide_resnet50")
+"""Networks whose checkpoints of up to half a gigabyte keep the disk busy for minutes; others of their kind resume."""
+
 
 # --- data that the choices need, written small
 
@@ -240,6 +243,8 @@ def test_a_choice_trains_is_loaded_is_done_and_is_resumed(
 
     if is_fitted_at_once:
         return  # cut off: tests/training/test_frozen_features.py
+    if choice.group == "model" and choice.name in HUGE:
+        return
     monkeypatch.setattr(config, "runs_dir", str(tmp_path / "cut-off"))
     with monkeypatch.context() as patched:
         patched.setattr(Classifier, "on_train_batch_start", _interrupted_in_the_second_epoch)
