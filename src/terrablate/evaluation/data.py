@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,14 +15,12 @@ from terrablate.data.batches import Images
 from terrablate.data.module import ChipDataModule
 from terrablate.data.open_source import open_source
 from terrablate.data.pack import Pack, ensure_pack
-from terrablate.data.source import SPLITS, Labels, Split
+from terrablate.data.source import SPLITS, Labels, Source, Split
 from terrablate.errors import ConfigError, DataError
 from terrablate.evaluation.settings import Settings
 from terrablate.evaluation.subjects import Subject
 from terrablate.models.band_names import canonical
 from terrablate.training.inputs import Inputs
-
-logger = logging.getLogger(__name__)
 
 _NAMED = 10
 
@@ -43,6 +40,8 @@ class EvaluationSet:
     """Where the bands of the run stand among those of the images; None if they are the same."""
     fingerprint: str
     """Of the pack."""
+    absent: list[str] = field(default_factory=list)
+    """Classes of the run of which other data have no images."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,12 +86,22 @@ def own_test_data(config: Config, settings: Settings) -> Data:
     return TypeAdapter[Data](type(config.data)).validate_python(values)
 
 
-def other_data(config: Config, other: Data, trained: Pack) -> Data:
+def other_data(config: Config, other: Data, trained: Pack, source: Source | None = None) -> Data:
     """The data section of a transfer: its images at the size that the run's had.
+
+    Args:
+        config: of the run.
+        other: as the command line has it.
+        trained: the run's own pack.
+        source: of the other data, if it is at hand, so that classes and bands are looked at, too.
 
     Raises:
         ConfigError: if it asks for another size, or its images have another kind of labels.
+        DataError: if it has classes that the run does not know, or lacks bands.
     """
+    if source is not None:
+        match_classes(source.classes, trained.classes, other.name, config.data.name)
+        match_bands(source.bands, other, trained.bands, config.data)
     own = config.data
     if other.labels != own.labels:
         raise ConfigError(
@@ -108,20 +117,25 @@ def other_data(config: Config, other: Data, trained: Pack) -> Data:
     return dataclasses.replace(other, image_size=None if other.native_size == size else size)
 
 
-def check_split(data: Data, split: Split, packs_dir: Path) -> None:
+def check_split(data: Data, split: Split, packs_dir: Path) -> Source | None:
     """Refuse a split that is not there, before anything is written down; lists files, reads no image.
+
+    Returns:
+        The source; None where only its pack is at hand.
 
     Raises:
         DataError: if the source has no such split, or is not at hand and has no pack.
     """
     if isinstance(data, SyntheticData) or (Path(data.root) / data.subfolder).is_dir():
-        open_source(data).dataset(split)
-        return
+        source = open_source(data)
+        source.dataset(split)
+        return source
     if not any(packs_dir.glob(f"{data.name}-*/{split}_labels.npy")):
         raise DataError(
             f"data.root={data.root}: there is neither a folder {Path(data.root) / data.subfolder} nor a pack of the"
             f" {split} split of {data.name} in {packs_dir}; say with data.root=... where the data are"
         )
+    return None
 
 
 def own_test(subject: Subject, data: Data, packs: Packs, module: ChipDataModule) -> EvaluationSet:
@@ -181,7 +195,8 @@ def transferred(subject: Subject, other: Data, split: str, packs: Packs, module:
         labels.append(_renumbered(stored, numbers, len(trained.classes)))
         ids += pack.ids(name)
     inputs = _inputs(subject, other.scale, other.offset)
-    return EvaluationSet(tuple(parts), ids, np.concatenate(labels), inputs, channels, found[0][0].fingerprint)
+    absent = absent_classes(pack.classes, trained.classes)
+    return EvaluationSet(tuple(parts), ids, np.concatenate(labels), inputs, channels, pack.fingerprint, absent)
 
 
 def shared_names(found: EvaluationSet, module: ChipDataModule) -> int:
@@ -203,10 +218,13 @@ def match_classes(theirs: Sequence[str], ours: Sequence[str], their_name: str, o
             f"data={their_name}: the run does not know the classes {_few(unknown)}; it was trained on data={our_name}"
             f" with the classes {_few(ours, len(ours))}, and the other data have {_few(theirs, len(theirs))}"
         )
-    absent = [name for name in ours if _folded(name) not in {_folded(each) for each in theirs}]
-    if absent:
-        logger.warning("data=%s: has no images of %s", their_name, _few(absent))
     return [by_name[_folded(name)] for name in theirs]
+
+
+def absent_classes(theirs: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """Classes of a run that other data do not have."""
+    names = set(map(_folded, theirs))
+    return [name for name in ours if _folded(name) not in names]
 
 
 def match_bands(theirs: Sequence[str], their_data: Data, ours: Sequence[str], our_data: Data) -> list[int] | None:

@@ -71,9 +71,11 @@ def write_ensembles(folder: Path, stem: str, found: Sequence[Mapping[str, Any]],
     writer.writeheader()
     writer.writerows({key: "" if value != value else value for key, value in row.items()} for row in rows)
     write_text(folder / f"{stem}_ensembles.csv", buffer.getvalue())
-    content = {**about, "ensembles": [{**entry, name: entry["opened"]} if name != "val" else entry for entry in found]}
-    for entry in content["ensembles"]:
-        entry.pop("opened")
+    entries = [{key: value for key, value in entry.items() if key != "opened"} for entry in found]
+    for entry, whole in zip(entries, found, strict=True):
+        if whole["opened"] is not None:
+            entry[name] = whole["opened"]
+    content = {**about, "ensembles": entries}
     write_text(folder / f"{stem}_ensembles.json", json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from terrablate.config.identity import Hardware, code_identity
+from terrablate.config.schema import FolderData
 from terrablate.data.module import ChipDataModule
-from terrablate.errors import ConfigError, UserError
+from terrablate.data.source import SPLITS, Source
+from terrablate.errors import ConfigError, DataError, UserError
 from terrablate.evaluation.data import (
     Packs,
     check_split,
@@ -26,7 +28,7 @@ from terrablate.evaluation.data import (
 )
 from terrablate.evaluation.ensembles import ensembles, write_ensembles
 from terrablate.evaluation.openings import Opening, opened_elsewhere, write_opening
-from terrablate.evaluation.outcome import Evaluated, Finding, evaluated, openings_told_by, write_finding
+from terrablate.evaluation.outcome import Evaluated, Finding, evaluated, openings_told_by, told, write_finding
 from terrablate.evaluation.predictor import Predictor, check_val, predictor_of
 from terrablate.evaluation.settings import Settings
 from terrablate.evaluation.subjects import Subject, Subjects
@@ -80,16 +82,17 @@ def evaluate_all(settings: Settings, subjects: Subjects) -> None:
         "device": devices.device_name(hardware.accelerator),
     }
     session = Session(settings, subjects, hardware, Packs(Path(settings.packs_dir)), about)
-    _check_splits(session)
-    _check_folders(subjects)
-    val = [_on_val(session, subject) for subject in subjects.runs]
+    source = _check_splits(session)
+    _check_folders(settings, subjects)
+    logger.info("evaluating val of %s", _runs(len(subjects.runs)))
+    val = [_on_val(session, subject, source) for subject in subjects.runs]
     _tell_of_val(session, val)
     if settings.options or not settings.opens:
         _finish(session, val, None)
     if settings.opens:
         _open(session, val)
     else:
-        logger.info("val only: no test split was opened")
+        logger.info("val only: nothing was opened")
 
 
 def _open(session: Session, val: Sequence[Finding]) -> None:
@@ -119,13 +122,13 @@ def _open(session: Session, val: Sequence[Finding]) -> None:
     _finish(session, done, opening)
 
 
-def _on_val(session: Session, subject: Subject) -> Finding:
+def _on_val(session: Session, subject: Subject, source: Source | None) -> Finding:
     """Val as the record has it, and with the options."""
     settings = session.settings
     predictor, module = session.load(subject)
     share = check_val(predictor, subject, module, settings.batch_size)
     if settings.data is not None:
-        other_data(subject.config, settings.data, module.pack)  # refuses before anything is opened
+        other_data(subject.config, settings.data, module.pack, source)  # refuses before anything is opened
     images = own_val(subject, module)
     logits = predictor.with_options(images, settings)
     if "mc_dropout" in logits and torch.equal(logits["mc_dropout"].argmax(1), logits["plain"].argmax(1)):
@@ -148,6 +151,7 @@ def _on_locked(session: Session, before: Finding) -> tuple[Evaluated, dict[str, 
         images = transferred(subject, other, settings.split, session.packs, module)
         shared = shared_names(images, module)
         about = {"trained_on": subject.config.data.name, "root": other.root, "shared_names": shared}
+        about |= {"absent_classes": images.absent}
         if shared:
             logger.warning(
                 "%s: %d of %d images are called like one of its training images; if they show the same places, they are"
@@ -185,8 +189,8 @@ def _tell_of_val(session: Session, val: Sequence[Finding]) -> None:
         ConfigError: if dropout is to stay on, and no network has any.
     """
     logger.info(
-        "val: %d runs give the predictions of their records (a logit is off by %.1g of the largest at most)",
-        len(val),
+        "val of %s: the predictions are those of the records (a logit is off by %.1g of the largest at most)",
+        _runs(len(val)),
         max(finding.about["val_check"] for finding in val),
     )
     if session.settings.mc_dropout is None:
@@ -201,26 +205,42 @@ def _tell_of_val(session: Session, val: Sequence[Finding]) -> None:
         logger.warning("mc_dropout: has no place in %s, which have no dropout", ", ".join(without))
 
 
-def _check_splits(session: Session) -> None:
-    """Refuse a split that is not there before anything is written down."""
+def _check_splits(session: Session) -> Source | None:
+    """Refuse a split that is not there before anything is written down; the source of other data."""
     settings = session.settings
     packs_dir = Path(settings.packs_dir)
     if settings.data is not None:
-        for split in ("train", "val", "test"):
+        source = None
+        for split in SPLITS:
             if settings.split in (split, "all"):
-                check_split(settings.data, split, packs_dir)
-    elif settings.opens:
+                source = check_split(settings.data, split, packs_dir)
+        return source
+    if settings.opens:
         data = [own_test_data(subject.config, settings) for subject in session.subjects.runs]
         for each in {repr(dataclasses.replace(each, subset_seed=0)): each for each in data}.values():
-            check_split(each, "test", packs_dir)
+            try:
+                check_split(each, "test", packs_dir)
+            except DataError as error:
+                hint = "; data.test_list=<file> gives it here" if isinstance(each, FolderData) else ""
+                raise DataError(f"{str(error).rstrip('.')}{hint}") from error
+    return None
 
 
-def _check_folders(subjects: Subjects) -> None:
+def _check_folders(settings: Settings, subjects: Subjects) -> None:
     """Refuse folders that cannot be written, before the test split is opened for nothing.
 
     Raises:
         UserError: names the folder.
+        ConfigError: if figures of other data of the same name would be lost.
     """
+    for subject in subjects.runs if settings.data is not None else ():
+        assert settings.data is not None
+        root = told(subject.record.folder, settings.stem).get("root", settings.data.root)
+        if root != settings.data.root:
+            raise ConfigError(
+                f"data.name={settings.data.name}: {subject.record.folder / settings.stem}.json holds the figures on"
+                f" {root}; give these data a name of their own with data.name=..."
+            )
     for folder in (subjects.folder, *(subject.record.folder for subject in subjects.runs)):
         try:
             with tempfile.NamedTemporaryFile(dir=folder, prefix=".evaluate-"):
@@ -235,7 +255,7 @@ def _check_folders(subjects: Subjects) -> None:
 def _write_opening(session: Session) -> Opening:
     settings, subjects = session.settings, session.subjects
     names = [subject.record.folder.resolve().name for subject in subjects.runs]
-    told = max(openings_told_by(subject.record.folder, settings.stem) for subject in subjects.runs)
+    known = max(openings_told_by(subject.record.folder, settings.stem) for subject in subjects.runs)
     return write_opening(
         subjects.folder,
         study=subjects.name if subjects.is_study else "",
@@ -243,7 +263,7 @@ def _write_opening(session: Session) -> Opening:
         data=_data_name(session),
         split=settings.split,
         options=" ".join(filter(None, (settings.options, "allow_missing=true" if settings.allow_missing else ""))),
-        known=told,
+        known=known,
         commit=str(session.about["commit"] or ""),
     )
 
@@ -261,9 +281,10 @@ def _opening_sentence(session: Session, opening: Opening) -> str:
     what = f"the {opening.split} split of {opening.data}"
     if opening.split == "all":
         what = f"all of {opening.data}"
-    text = f"opening {opening.count}: {what}, {len(session.subjects.runs)} runs; written down in {folder}"
+    text = f"opening {opening.count}: {what}, {_runs(len(session.subjects.runs))}; written down in {folder}"
     if opening.count > 1:
-        text += f"\n{what} was opened {opening.count - 1} times before for these runs: nothing may be chosen by it"
+        before = "once" if opening.count == 2 else f"{opening.count - 1} times"
+        text += f"\n{what} was opened {before} before for these runs: a choice that rests on it is not tested by it"
     elsewhere = opened_elsewhere(folder, opening.data, opening.split) if session.subjects.is_study else {}
     if elsewhere:
         others = ", ".join(f"{name} ({count})" for name, count in elsewhere.items())
@@ -280,10 +301,15 @@ def _sentence(finding: Finding, metric: str, settings: Settings) -> str:
     return f"{finding.subject.name}: {metric} {val[metric]:.3f} on val and {new[metric]:.3f} on {name}{nll}"
 
 
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
 def _set_up_logging() -> None:
     """Our messages on stderr."""
     root = logging.getLogger("terrablate")
     root.setLevel(logging.INFO)
+    logging.getLogger("terrablate.data.module").setLevel(logging.ERROR)  # its warnings are of training
     if not root.handlers and not logging.getLogger().handlers:  # a program that uses us may have its own
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))

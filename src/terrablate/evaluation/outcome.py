@@ -112,11 +112,20 @@ def write_finding(settings: Settings, finding: Finding, opening: Opening | None)
 
 def openings_told_by(folder: Path, stem: str) -> int:
     """How often a run's own file says that its images were opened; 0 if there is none."""
+    count = told(folder, stem).get("opening", 0)
+    return count if isinstance(count, int) else 0
+
+
+def told(folder: Path, stem: str) -> dict[str, Any]:
+    """What `<stem>.json` of a run says; nothing if there is none, or it is damaged, which is logged."""
     path = folder / f"{stem}.json"
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["opening"])
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return 0
-    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
         logger.warning("%s is damaged and does not count", path)
-        return 0
+        return {}
+    return content

@@ -192,10 +192,8 @@ def _subject(
     except UserError as error:
         return LeftOut(variant, seed, "damaged", str(error))
     declared = definition.get("deployed") or "auto"
-    which: Literal["best", "last"] = (result.get("deployed") or {}).get("which", "last")
-    if declared in ("best", "last"):
-        which = declared
-    return Subject(variant, seed, record, config, result, which)
+    answers = (result.get("deployed") or {}).get("which") if declared == "auto" else declared
+    return Subject(variant, seed, record, config, result, "best" if answers == "best" else "last")
 
 
 def _moved(folder: Path, study: Path, runs_dir: Path) -> Path | None:

@@ -3,13 +3,14 @@
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from terrablate.evaluation.openings import Opening
 from terrablate.evaluation.outcome import Figures, Finding
@@ -71,27 +72,30 @@ def show_runs(findings: Sequence[Finding], left_out: Sequence[LeftOut], metric: 
         metric: of which is told first.
         opened: what the other images are called, such as `test`.
     """
-    metrics = list(dict.fromkeys((metric, "nll", "ece")))
     by_variant: dict[str, list[Finding]] = {}
     for finding in findings:
         by_variant.setdefault(finding.subject.variant, []).append(finding)
-    table = _table("variant", "weights", "seeds")
     both = findings[0].opened is not None
-    for name in metrics:
-        for column in (f"{name} val", *((opened, "change") if both else ())):
-            table.add_column(column, justify="right", no_wrap=True)
-    for variant, members in by_variant.items():
-        for option in dict.fromkeys(option for member in members for option in member.val.figures):
-            having = [member for member in members if option in member.val.figures]
-            cells = [variant if option == "plain" else f"  {option}", having[0].subject.which, str(len(having))]
-            for name in metrics:
-                val = [member.val.figures[option][name] for member in having]
-                cells.append(_spread(val))
-                if both:
-                    new = [member.opened.figures[option][name] for member in having if member.opened]
-                    cells += [_spread(new), difference(name, fmean(new) - fmean(val))]
-            table.add_row(*cells)
-    _print(table)
+
+    def table(metrics: Sequence[str]) -> Table:
+        found = _table("variant", "weights", "seeds")
+        for name in metrics:
+            for column in (f"{name} val", *((opened, "change") if both else ())):
+                found.add_column(column, justify="right")
+        for variant, members in by_variant.items():
+            for option in dict.fromkeys(option for member in members for option in member.val.figures):
+                having = [member for member in members if option in member.val.figures]
+                cells = [variant if option == "plain" else f"  {option}", having[0].subject.which, str(len(having))]
+                for name in metrics:
+                    val = [member.val.figures[option][name] for member in having]
+                    cells.append(_spread(val))
+                    if both:
+                        new = [member.opened.figures[option][name] for member in having if member.opened]
+                        cells += [_spread(new), difference(name, fmean(new) - fmean(val))]
+                found.add_row(*map(Text, cells))
+        return found
+
+    _print(table, metric)
     for run in left_out:
         sys.stdout.write(f"without figures: {run.variant}, seed {run.seed} ({run.status}): {run.reason}\n")
 
@@ -104,20 +108,23 @@ def show_ensembles(found: Sequence[Mapping[str, Any]], metric: str, opened: str)
         metric: of which is told first.
         opened: what the other images are called.
     """
-    metrics = list(dict.fromkeys((metric, "nll", "ece")))
-    table = _table("ensemble", "of", "members")
     sides = [("val", "val"), *((("opened", opened),) if found and found[0]["opened"] else ())]
-    for name in metrics:
-        for number, (_, words) in enumerate(sides):
-            table.add_column(words if number else f"{name} {words}", justify="right", no_wrap=True)
-    for entry in found:
-        cells = [entry["variant"], entry["kind"], str(len(entry["members"]))]
+
+    def table(metrics: Sequence[str]) -> Table:
+        made = _table("ensemble", "of", "members")
         for name in metrics:
-            for where, _ in sides:
-                value, mean = entry[where]["figures"][name], entry[where]["members"][name]
-                cells.append(f"{value:.3f} ({difference(name, value - mean)})")
-        table.add_row(*cells)
-    _print(table)
+            for number, (_, words) in enumerate(sides):
+                made.add_column(words if number else f"{name} {words}", justify="right")
+        for entry in found:
+            cells = [entry["variant"], entry["kind"], str(len(entry["members"]))]
+            for name in metrics:
+                for where, _ in sides:
+                    value, mean = entry[where]["figures"][name], entry[where]["members"][name]
+                    cells.append(f"{value:.3f} ({difference(name, value - mean)})")
+            made.add_row(*map(Text, cells))
+        return made
+
+    _print(table, metric)
 
 
 def difference(metric: str, value: float) -> str:
@@ -137,8 +144,15 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _print(table: Table) -> None:
+def _print(table: Callable[[Sequence[str]], Table], metric: str) -> None:
+    """All metrics beside each other if there is room, else one below the other."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(width=_WIDTH, highlight=False)
-    console.print(table)
+    metrics = list(dict.fromkeys((metric, "nll", "ece")))
+    whole = table(metrics)
+    if Console(width=10 * _WIDTH).measure(whole).maximum <= console.width:
+        console.print(whole)
+        return
+    for name in metrics:
+        console.print(table([name]))
