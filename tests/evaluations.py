@@ -79,9 +79,10 @@ def evaluate(folder: Path, *words: str) -> None:
     evaluate_all(settings, subjects_of(settings))
 
 
-def register_of(folder: Path) -> list[dict[str, str]]:
-    """The lines of `test_openings.csv`; none where there is no such file."""
-    return rows(folder / "test_openings.csv") if (folder / "test_openings.csv").exists() else []
+def register_of(folder: Path, name: str = "test") -> list[dict[str, str]]:
+    """The lines of `test_openings.csv`, or of `transfer_openings.csv`; none where there is no such file."""
+    path = folder / f"{name}_openings.csv"
+    return rows(path) if path.exists() else []
 
 
 def rows(path: Path) -> list[dict[str, str]]:

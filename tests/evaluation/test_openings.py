@@ -13,7 +13,7 @@ from terrablate.evaluation.openings import COLUMNS, FILE, Opening, opened_elsewh
 
 def write(folder: Path, data: str = "eurosat", split: str = "test", known: int = 0) -> Opening:
     return write_opening(
-        folder, study="s", runs=["a", "b"], data=data, split=split, options="", known=known, commit="c"
+        folder / FILE, study="s", runs=["a", "b"], data=data, split=split, options="", known=known, commit="c"
     )
 
 
@@ -97,5 +97,5 @@ def test_other_studies_are_looked_up_and_damaged_ones_named(tmp_path: Path, capl
     write(tmp_path / "two")
     write(tmp_path / "other", data="ucmerced")
     (tmp_path / "broken" / FILE).write_text("?")
-    assert opened_elsewhere(tmp_path / "mine", "eurosat", "test") == {"one": 2, "two": 1}
+    assert opened_elsewhere(tmp_path / "mine" / FILE, "eurosat", "test") == {"one": 2, "two": 1}
     assert "broken" in caplog.text

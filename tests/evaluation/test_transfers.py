@@ -55,7 +55,8 @@ def test_another_order_of_bands_and_classes_and_another_scale_change_no_predicti
         assert content["accuracy"] == read(folder / "test.json")["accuracy"]
         assert (content["data"], content["trained_on"], content["opening"]) == ("region", "synthetic", 1)
     assert {row["transfer.accuracy"] for row in rows(study / "transfer-region.csv")}
-    assert [(line["data"], line["count"]) for line in register_of(study)] == [("synthetic", "1"), ("region", "1")]
+    for register, data in (("test", "synthetic"), ("transfer", "region")):
+        assert [(line["data"], line["count"]) for line in register_of(study, register)] == [(data, "1")]
 
 
 def test_a_transfer_is_counted_by_itself_and_leaves_test_alone(home: Path, study: Path) -> None:
@@ -66,7 +67,7 @@ def test_a_transfer_is_counted_by_itself_and_leaves_test_alone(home: Path, study
         evaluate(home, f"run={folder}", *words, f"split={split}")
         stem = "transfer-elsewhere" + ("" if split == "test" else f"-{split}")
         assert read(folder / f"{stem}.json")["images"] == images
-    assert [(line["split"], line["count"]) for line in register_of(folder)] == [
+    assert [(line["split"], line["count"]) for line in register_of(folder, "transfer")] == [
         ("test", "1"), ("val", "1"), ("all", "1"), ("test", "2"),
     ]  # fmt: skip
     assert not (folder / "test.json").exists()
@@ -98,7 +99,7 @@ def test_other_data_that_do_not_fit_are_refused_before_they_are_opened(
 ) -> None:
     with pytest.raises(error, match=match):
         evaluate(home, "study=tiny", *words)
-    assert register_of(study) == []
+    assert register_of(study, "transfer") == []
 
 
 def test_classes_that_the_run_does_not_know_are_refused_with_both_lists(home: Path, study: Path) -> None:
@@ -109,7 +110,7 @@ def test_classes_that_the_run_does_not_know_are_refused_with_both_lists(home: Pa
                 write_png(root / split / name / f"{number}.png")
     with pytest.raises(DataError, match=r"does not know the classes Moon; it was trained on .*, and the other .* Moon"):
         evaluate(home, "study=tiny", "data=folder", f"data.root={root}")
-    assert register_of(study) == []
+    assert register_of(study, "transfer") == []
 
 
 def test_figures_of_other_data_with_the_same_name_are_not_lost(home: Path, study: Path) -> None:

@@ -27,7 +27,7 @@ from terrablate.evaluation.data import (
     transferred,
 )
 from terrablate.evaluation.ensembles import ensembles, write_ensembles
-from terrablate.evaluation.openings import Opening, opened_elsewhere, write_opening
+from terrablate.evaluation.openings import FILE, TRANSFERS, Opening, opened_elsewhere, write_opening
 from terrablate.evaluation.outcome import Evaluated, Finding, evaluated, openings_told_by, told, write_finding
 from terrablate.evaluation.predictor import Predictor, check_val, predictor_of
 from terrablate.evaluation.settings import Settings
@@ -81,11 +81,16 @@ def evaluate_all(settings: Settings, subjects: Subjects) -> None:
         "commit": provenance()["commit"],
         "device": devices.device_name(hardware.accelerator),
     }
+    subjects = dataclasses.replace(subjects, metric=_metric(subjects))
     session = Session(settings, subjects, hardware, Packs(Path(settings.packs_dir)), about)
     source = _check_splits(session)
     _check_folders(settings, subjects)
     logger.info("evaluating val of %s", _runs(len(subjects.runs)))
-    val = [_on_val(session, subject, source) for subject in subjects.runs]
+    val: list[Finding] = []
+    for subject in subjects.runs:
+        val.append(_on_val(session, subject, source))
+        figures = ", ".join(f"{name} {each[subjects.metric]:.3f}" for name, each in val[-1].val.figures.items())
+        logger.info("[%d/%d] %s: val %s %s", len(val), len(subjects.runs), subject.name, subjects.metric, figures)
     _tell_of_val(session, val)
     if settings.options or not settings.opens:
         _finish(session, val, None)
@@ -257,7 +262,7 @@ def _write_opening(session: Session) -> Opening:
     names = [subject.record.folder.resolve().name for subject in subjects.runs]
     known = max(openings_told_by(subject.record.folder, settings.stem) for subject in subjects.runs)
     return write_opening(
-        subjects.folder,
+        _register(session),
         study=subjects.name if subjects.is_study else "",
         runs=names,
         data=_data_name(session),
@@ -266,6 +271,10 @@ def _write_opening(session: Session) -> Opening:
         known=known,
         commit=str(session.about["commit"] or ""),
     )
+
+
+def _register(session: Session) -> Path:
+    return session.subjects.folder / (FILE if session.settings.data is None else TRANSFERS)
 
 
 def _data_name(session: Session) -> str:
@@ -277,15 +286,15 @@ def _data_name(session: Session) -> str:
 
 def _opening_sentence(session: Session, opening: Opening) -> str:
     """How often these images were looked at."""
-    folder = session.subjects.folder
+    register = _register(session)
     what = f"the {opening.split} split of {opening.data}"
     if opening.split == "all":
         what = f"all of {opening.data}"
-    text = f"opening {opening.count}: {what}, {_runs(len(session.subjects.runs))}; written down in {folder}"
+    text = f"opening {opening.count}: {what}, {_runs(len(session.subjects.runs))}; written down in {register}"
     if opening.count > 1:
         before = "once" if opening.count == 2 else f"{opening.count - 1} times"
         text += f"\n{what} was opened {before} before for these runs: a choice that rests on it is not tested by it"
-    elsewhere = opened_elsewhere(folder, opening.data, opening.split) if session.subjects.is_study else {}
+    elsewhere = opened_elsewhere(register, opening.data, opening.split) if session.subjects.is_study else {}
     if elsewhere:
         others = ", ".join(f"{name} ({count})" for name, count in elsewhere.items())
         text += f"\n{what} was opened by other studies here, too: {others}"
@@ -299,6 +308,16 @@ def _sentence(finding: Finding, metric: str, settings: Settings) -> str:
     val, new = finding.val.figures["plain"], finding.opened.figures["plain"]
     nll = f", NLL {val['nll']:.3f} and {new['nll']:.3f}" if metric != "nll" else ""
     return f"{finding.subject.name}: {metric} {val[metric]:.3f} on val and {new[metric]:.3f} on {name}{nll}"
+
+
+def _metric(subjects: Subjects) -> str:
+    """The metric of the study, as far as the labels of its images have it."""
+    first = subjects.runs[0]
+    names = task_of(first.config.data).metric_names(len(first.result["classes"]))
+    if subjects.metric in names:
+        return subjects.metric
+    logger.warning("metric %s: is not defined for these labels; accuracy is shown", subjects.metric)
+    return "accuracy"
 
 
 def _runs(count: int) -> str:

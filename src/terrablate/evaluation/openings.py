@@ -1,4 +1,7 @@
-"""The register of a test split: a line in `test_openings.csv` each time it is opened, before an image is read."""
+"""The register of a test split: a line in `test_openings.csv` each time it is opened, before an image is read.
+
+Other data that runs are transferred to have a register of their own, `transfer_openings.csv`.
+"""
 
 import csv
 import getpass
@@ -18,7 +21,7 @@ from terrablate.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FILE = "test_openings.csv"
+FILE, TRANSFERS = "test_openings.csv", "transfer_openings.csv"
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class Opening:
 COLUMNS = tuple(field.name for field in fields(Opening))
 
 
-def openings(folder: Path) -> list[Opening]:
+def openings(folder: Path, file: str = FILE) -> list[Opening]:
     """The register of a study or of a run; empty where there is none.
 
     Raises:
         UserError: if it is damaged, since nobody can tell then how often the split was opened.
     """
-    path = folder / FILE
+    path = folder / file
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
@@ -64,7 +67,7 @@ def openings(folder: Path) -> list[Opening]:
         return []
     except (UnicodeDecodeError, csv.Error, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"{path}: is damaged, so that nobody can tell how often the test split was opened; repair it by hand: a"
+            f"{path}: is damaged, so that nobody can tell how often the images were looked at; repair it by hand: a"
             f" line an opening, below the header {','.join(COLUMNS)}"
         ) from error
     except OSError as error:
@@ -72,12 +75,12 @@ def openings(folder: Path) -> list[Opening]:
 
 
 def write_opening(
-    folder: Path, *, study: str, runs: Sequence[str], data: str, split: str, options: str, known: int, commit: str
+    path: Path, *, study: str, runs: Sequence[str], data: str, split: str, options: str, known: int, commit: str
 ) -> Opening:
     """Write an opening down, on the disk itself, before it takes place.
 
     Args:
-        folder: of the study, or of the run.
+        path: of the register, in the folder of the study or of the run.
         study: its name; empty for a single run.
         runs: ids.
         data: name of the dataset.
@@ -89,10 +92,11 @@ def write_opening(
     Raises:
         UserError: if the register is damaged or cannot be written; then nothing may be opened.
     """
-    path = folder / FILE
     try:
-        with FileLock(folder / f".{FILE}.lock"):
-            earlier = [each.count for each in openings(folder) if (each.data, each.split) == (data, split)]
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            earlier = [
+                each.count for each in openings(path.parent, path.name) if (each.data, each.split) == (data, split)
+            ]
             opening = Opening(
                 time=datetime.now(UTC).isoformat(timespec="seconds"),
                 study=study,
@@ -112,20 +116,23 @@ def write_opening(
     return opening
 
 
-def opened_elsewhere(folder: Path, data: str, split: str) -> dict[str, int]:
+def opened_elsewhere(register: Path, data: str, split: str) -> dict[str, int]:
     """How often the other studies beside a study have opened the same split, by their names; of those that have.
 
     Args:
-        folder: of the study.
+        register: of the study.
         data: name of the dataset.
         split: of it.
     """
     found = {}
-    for path in sorted(folder.resolve().parent.glob(f"*/{FILE}")):
-        if path.parent == folder.resolve():
+    folder = register.resolve().parent
+    for path in sorted(folder.parent.glob(f"*/{register.name}")):
+        if path.parent == folder:
             continue
         try:
-            counts = [each.count for each in openings(path.parent) if (each.data, each.split) == (data, split)]
+            counts = [
+                each.count for each in openings(path.parent, path.name) if (each.data, each.split) == (data, split)
+            ]
         except UserError as error:
             logger.warning("%s", error)
             continue

@@ -117,7 +117,7 @@ def _of_run(settings: Settings) -> Subjects:
         name=subject.variant,
         folder=folder,
         is_study=False,
-        metric="accuracy",
+        metric="average_precision_macro" if config.data.labels == "several" else "accuracy",
         runs=() if bad else (subject,),
         left_out=(bad,) if bad else (),
     )
