@@ -36,6 +36,8 @@ class Studies:
         self.asked_for: list[dict[str, str]] = []
         """The overrides of each run that the sweeper handed out."""
         self.judge: Judge = lambda _: 0.5
+        self.seconds: Callable[[Mapping[str, str]], float] = lambda _: 1.0
+        """How long a run takes, by its overrides."""
         self.best: float | None = None
         """Of the best epoch, where that is not the last."""
         self._patch = patch
@@ -90,5 +92,6 @@ class Studies:
         scores = {f"{key}/val": judged for key in ("accuracy", "nll")}
         best = scores if self.best is None else dict.fromkeys(scores, self.best)
         content = {"status": "complete", "last": scores, "best": best, "deployed": {"which": "last", **scores}}
-        result.write_text(json.dumps(content | {"provenance": {"code": CODE}}))
+        content |= {"cost": {"seconds": self.seconds(words)}, "provenance": {"code": CODE}}
+        result.write_text(json.dumps(content))
         return Outcome(judged, folder=str(folder))

@@ -170,6 +170,33 @@ def test_a_plan_only_is_shown_and_nothing_is_written(studies: Studies, capfd: py
     assert "2 variants x 2 seeds = 4 runs, 4 of them done" in capfd.readouterr().err
 
 
+def test_a_plan_says_how_long_the_rest_takes_once_there_are_runs(
+    studies: Studies, capfd: pytest.CaptureFixture[str]
+) -> None:
+    studies.seconds = lambda words: 100.0 if words["aug"] == "flip" else 40.0
+    assert studies(*STUDY, AUG, "study.plan_only=true") == 0
+    assert "one after the other" not in capfd.readouterr().err
+    assert studies(*STUDY, AUG) == 0
+    capfd.readouterr()
+    assert studies(*STUDY, AUG, "study.plan_only=true") == 0
+    assert "one after the other" not in capfd.readouterr().err  # none is left
+    assert studies(*STUDY, AUG, "study.seeds=5", "study.plan_only=true") == 0
+    assert "about 7 min for the runs that are left" in capfd.readouterr().err  # 3 x 100 s and 3 x 40 s
+    more = "study.factors={aug:[none,flip,all]}"
+    assert studies(*STUDY, more, "study.plan_only=true") == 0
+    assert "about 2 min for the runs that are left" in capfd.readouterr().err  # 2 x 70 s: between the two known ones
+
+
+def test_wrong_labels_of_different_shares_are_different_variants(studies: Studies) -> None:
+    assert studies(*STUDY, "study.factors={data.label_noise:[0,0.1,0.2]}") == 0
+    assert len({run["data.label_noise"] for run in studies.trained}) == 3
+
+
+def test_levels_may_be_called_by_numbers(studies: Studies) -> None:
+    assert studies(*STUDY, "study.factors={dropout:{0:['dropout=none'],0.5:['dropout=head']}}") == 0
+    assert {row["level.dropout"] for row in studies.rows("s")} == {"0", "0.5"}
+
+
 def test_a_second_study_takes_the_runs_that_it_shares_with_the_first(studies: Studies) -> None:
     assert studies(*STUDY, AUG) == 0
     assert studies(*STUDY, "study.factors={aug:[none,all]}", "study.name=other") == 0

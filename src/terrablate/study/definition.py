@@ -45,7 +45,7 @@ DESIGNS = {
 }
 
 
-def factor(name: str, levels: Sequence[Any] | Mapping[str, Any]) -> Factor:
+def factor(name: str, levels: Sequence[Any] | Mapping[Any, Any]) -> Factor:
     """A factor as a study writes it: values of one key or group, or names with any overrides.
 
     Raises:

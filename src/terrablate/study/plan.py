@@ -135,12 +135,12 @@ def _membership(study: Study, variant: Variant) -> list[str]:
 
 
 def config_state(config: Config) -> str:
-    """The digest of a config and of the state of the files that it reads: the data's, and those of weights."""
+    """The digest of a config and of the files that it reads: the data's, and those of weights."""
     from terrablate.data.open_source import stamp
 
     files = [getattr(config.weights, key, None) for key in ("path", "file", "run")]
     states = [_state(Path(path)) for path in files if path]
-    text = json.dumps([config_digest(config), _stamped(config, stamp), states])
+    text = json.dumps([config_digest(config), _stamped(config, stamp), _labels(config), states])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -149,10 +149,20 @@ _STAMPS: dict[str, str | None] = {}
 
 def _stamped(config: Config, stamp: Callable[[Any], str | None]) -> str | None:
     """Walking a large data set takes a while, and variants mostly share theirs."""
-    key = f"{config.data.root}\0{config.data.subfolder}\0{config.data.name}"
+    lists = [getattr(config.data, key, None) for key in ("train_list", "val_list", "group_csv")]
+    key = json.dumps([config.data.root, config.data.subfolder, config.data.name, *lists])
     if key not in _STAMPS:
         _STAMPS[key] = stamp(config.data)
     return _STAMPS[key]
+
+
+def _labels(config: Config) -> list[Any]:
+    """Which labels are given on purpose, and which images are whose: the fingerprint of a run's data states them."""
+    noise = config.data.label_noise
+    wrong = [_state(Path(noise))] if isinstance(noise, str) else [noise] if noise else []
+    return wrong + [
+        value for key in ("train_list", "val_list", "group_csv") if (value := getattr(config.data, key, None))
+    ]
 
 
 def _state(path: Path) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,9 +16,9 @@ from terrablate.study.run_table import Row
 
 
 def show_plan(
-    study: Study, design: Design, runs: Sequence[PlannedRun], done: Collection[tuple[str, int]], folder: Path
+    study: Study, design: Design, runs: Sequence[PlannedRun], done: Mapping[tuple[str, int], Row], folder: Path
 ) -> None:
-    """Variants, runs, those that are done, what is aliased."""
+    """Variants, runs, those that are done, what is aliased, and how long the rest may take."""
     seeds = list(dict.fromkeys(run.seed for run in runs))
     lines = [f"study {study.name}" + (f": {study.question}" if study.question else "")]
     lines.append(
@@ -45,7 +45,38 @@ def show_plan(
         )
     if added := sum(run.added for run in runs):
         lines.append(f"{added} runs were added to an earlier plan")
+    if estimate := seconds_left(runs, done):
+        lines.append(f"about {minutes(estimate)} for the runs that are left, one after the other; slots share them")
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def seconds_left(runs: Sequence[PlannedRun], done: Mapping[tuple[str, int], Row]) -> float | None:
+    """How long the runs that are not done will train: as long as those of their variant did, else as all others.
+
+    Args:
+        runs: of the plan.
+        done: rows of `runs.csv` of those that are done.
+
+    Returns:
+        Seconds, one run after the other; None if none is done, or none is left.
+    """
+    taken: dict[str, list[float]] = {}
+    for (variant, _), row in done.items():
+        if row.get("cost.seconds"):
+            taken.setdefault(variant, []).append(float(row["cost.seconds"]))
+    left = [run.variant for run in runs if run.key not in done]
+    if not taken or not left:
+        return None
+    of_any = median(median(seconds) for seconds in taken.values())
+    return sum(median(taken[variant]) if variant in taken else of_any for variant in left)
+
+
+def minutes(seconds: float) -> str:
+    """A duration in words, such as 40 s, 12 min or 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    whole = round(seconds / 60)
+    return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
 
 
 def show_tuned(chosen: Mapping[str, Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ Label = Annotated[
 """Names of studies, which become folders."""
 
 Factors = Annotated[
-    dict[str, list[Any] | dict[str, Any]],
+    dict[str, list[Any] | dict[str | int | float, Any]],
     Field(description="a list of levels for each factor, such as {aug: [none, flip]}, or names with overrides"),
 ]
 Tune = Annotated[
