@@ -54,6 +54,14 @@ def test_the_table_has_a_row_a_run_from_the_start(folder: StudyFolder, tmp_path:
     assert len(rows(folder)) == 4  # nothing is counted twice
 
 
+def test_a_run_that_gets_nothing_right_has_ended_like_any_other(folder: StudyFolder, tmp_path: Path) -> None:
+    runs = planned()
+    folder.settle({}, runs)
+    folder.add("a", 0, Outcome(0.0, folder=record(tmp_path / "r")))
+    assert rows(folder)[0]["status"] == "complete"
+    assert set(folder.done(runs, None)) == {("a", 0)}
+
+
 def test_done_is_what_is_whole_of_this_config_and_of_this_code(folder: StudyFolder, tmp_path: Path) -> None:
     runs = planned()
     folder.settle({}, runs)

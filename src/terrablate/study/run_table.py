@@ -117,9 +117,9 @@ def _row(run: PlannedRun, outcome: Outcome | None) -> Row:
     """A run as `runs.csv` has it; of one that has not ended, its plan."""
     row: dict[str, Any] = {"variant": run.variant, **{f"level.{name}": level for name, level in run.levels.items()}}
     row |= {f"tuned.{key}": value for key, value in run.tuned.items()}
-    row |= {"seed": run.seed, "status": outcome.kind if outcome else "planned", "digest": run.digest}
-    row |= {"added": run.added, "reason": (outcome.reason if outcome else "") or ""}
-    row |= {"folder": (outcome.folder if outcome else "") or ""}
+    kind, reason, where = ("planned", None, None) if outcome is None else (outcome.kind, outcome.reason, outcome.folder)
+    row |= {"seed": run.seed, "status": kind, "digest": run.digest}
+    row |= {"added": run.added, "reason": reason or "", "folder": where or ""}
     result = Record(Path(row["folder"])).result() if row["folder"] else None
     if result is not None and result.get("status") in FINISHED:
         row |= _flat({key: value for key, value in result.items() if key not in _LEFT_OUT})

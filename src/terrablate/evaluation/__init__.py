@@ -1,0 +1,1 @@
+"""Finished runs on images that they were not trained on: the locked test split, and other data."""
