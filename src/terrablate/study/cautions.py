@@ -157,7 +157,7 @@ def _of_family(family: Family) -> list[str]:
         )
     if family.unequal_p < CLEARLY_UNEQUAL:
         sentences.append(
-            f"The spread over seeds differs clearly between variants (p = {family.unequal_p:.3f}), so that differences"
+            f"The spread over seeds seems to differ between variants (p = {family.unequal_p:.3f}), so that differences"
             " are taken seed by seed, each with its own spread and with Bonferroni's adjustment; with few seeds such"
             " intervals are wide."
         )
