@@ -174,8 +174,8 @@ def _few_seeds(evidence: Evidence, family: Family | None) -> list[str]:
         return []
     return [
         f"The intervals take the spread over seeds for the same in all variants, and {seeds(count)} can hardly show"
-        " that it is not. Were that of the baseline three times as large, intervals of 95 % would hold together in"
-        " 88 % of studies (experiments/results/coverage); five seeds or more are better."
+        " that it is not. Were that of the baseline three times as large, intervals of 95 % would hold together in 88 %"
+        " of studies of three seeds (experiments/results/coverage); five seeds or more are better."
     ]
 
 
