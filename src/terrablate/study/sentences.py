@@ -45,7 +45,7 @@ def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
     if not found:
         return f"There is no answer: no two variants have complete runs of one seed with a figure of {what}."
     count = max(effect.n for effect in found)
-    largest = max(found, key=lambda effect: abs(effect.estimate or 0))
+    largest = max(found, key=lambda effect: (effect.low is not None, abs(effect.estimate or 0)))
     told = f"{subject(largest, evidence)} {amount(largest.estimate, largest.metric)}"
     if all(effect.low is None for effect in found):
         if count < 2:
@@ -68,10 +68,14 @@ def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
     undecided = [subject(effect, evidence) for effect in found if effect.verdict == "undecided"]
     if not parts:
         held = f" (95 % simultaneous interval {span(largest.low, largest.high, largest.metric)})"
-        which = "the one difference" if len(found) == 1 else f"any of the {len(found)} differences"
+        if len(found) == 1:
+            return (
+                f"Over {seeds(count)} the study does not decide the one difference of {what} to {_base(evidence)}:"
+                f" {told}, and the interval holds zero{held}."
+            )
         return (
-            f"Over {seeds(count)} the study does not decide {which} of {what} to {_base(evidence)}: every simultaneous"
-            f" interval holds zero; the largest difference is {told}{held}."
+            f"Over {seeds(count)} the study does not decide any of the {len(found)} differences of {what} to"
+            f" {_base(evidence)}: every simultaneous interval holds zero; the largest difference is {told}{held}."
         )
     if undecided:
         parts.append(f"{several(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided")
