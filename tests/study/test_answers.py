@@ -314,7 +314,7 @@ def test_files_are_written_and_read_back(tmp_path: Path) -> None:
     assert summary.startswith("# s\n\n**Question.** Does it help?\n\n**Answer.** Compared with none")
     assert r"| `c & d \| e` |" in summary
     assert "Smallest effect of interest: 1.0 point." in summary
-    assert "python src/train.py -m study=s model=small_cnn" in summary
+    assert "\npython src/train.py -m study=s model=small_cnn\n" in summary  # places are a machine's own
     latex = (folder / "effects.tex").read_text()
     assert r"a\_b & 5 & 0.7" in latex
     assert r"c \& d | e" in latex

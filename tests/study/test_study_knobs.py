@@ -1,9 +1,11 @@
 """What the keys of a study change, shown on whole studies whose runs leave records and were never trained."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fake_studies import Studies
 from terrablate.study.outcome import Outcome
@@ -185,6 +187,15 @@ def test_a_plan_says_how_long_the_rest_takes_once_there_are_runs(
     more = "study.factors={aug:[none,flip,all]}"
     assert studies(*STUDY, more, "study.plan_only=true") == 0
     assert "about 2 min for the runs that are left" in capfd.readouterr().err  # 2 x 70 s: between the two known ones
+
+
+def test_the_command_that_made_a_study_is_written_down(studies: Studies) -> None:
+    words = [*STUDY[1:], "study.factors={aug:[none,'flip']}", "optim.lr=0.1"]
+    assert studies("-m", *words) == 0
+    written = yaml.safe_load((studies.folder / "studies/s/study.yaml").read_text())["command"]
+    assert [word for word in written if "_dir=" not in word] == words
+    told = (studies.folder / "studies/s/summary.md").read_text()
+    assert shlex.join(["python", "src/train.py", "-m", *words]) in told
 
 
 def test_wrong_labels_of_different_shares_are_different_variants(studies: Studies) -> None:

@@ -78,6 +78,7 @@ class Evidence:
         runs: every planned run, in the order of the plan.
         problems: sentences that name what is damaged and was left out.
         overrides: of all runs, from the command line and the study.
+        command: what stood on the command line that made the study as it is, without the command and its flag.
         resolution: of a fractional design.
         folder: of the study.
     """
@@ -94,6 +95,7 @@ class Evidence:
     runs: tuple[RunOf, ...]
     problems: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
     resolution: int | None = None
     folder: Path | None = None
 
@@ -143,6 +145,7 @@ def read_study(folder: Path) -> Evidence:
         runs=runs,
         problems=tuple(dict.fromkeys(problems)),
         overrides=tuple(map(str, definition.get("overrides") or ())),
+        command=tuple(map(str, definition.get("command") or ())),
         resolution=definition.get("resolution"),
         folder=folder,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from terrablate.study.answers import Answer
 from terrablate.study.cautions import lost, why_lost
 from terrablate.study.effects import Effect
-from terrablate.study.evidence import GRID, Evidence
+from terrablate.study.evidence import Evidence
 from terrablate.study.measures import complete
 from terrablate.study.tables import effects_table, exploratory_table, latex, markdown, means_and_differences
 from terrablate.study.wording import amount, mean, metric_name, number, runs, seeds, several, span, unit
@@ -210,21 +210,8 @@ def _provenance(evidence: Evidence) -> list[str]:
 
 
 def _command(evidence: Evidence) -> str:
-    words = [word for word in evidence.overrides if not word.startswith(_PLACES)]
-    if evidence.folder is None:
-        return ""
-    if evidence.design == GRID:
-        words += [] if evidence.name.startswith("grid-") else [f"study.name={evidence.name}"]
-        levels: dict[str, list[str]] = {}
-        for variant in evidence.variants:
-            for factor, level in variant.levels.items():
-                if level not in levels.setdefault(factor, []):
-                    levels[factor].append(level)
-        words += [f"{factor}={','.join(found)}" for factor, found in levels.items()]
-        words.append(f"seed={','.join(map(str, evidence.planned_seeds))}")
-    else:
-        words.insert(0, f"study={evidence.name}")
-    return f"```bash\npython src/train.py -m {' '.join(map(shlex.quote, words))}\n```\n"
+    words = [word for word in evidence.command if not word.startswith(_PLACES)]
+    return f"```bash\npython src/train.py -m {' '.join(map(shlex.quote, words))}\n```\n" if words else ""
 
 
 def _list(sentences: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ def sweep(
         chosen = tuned(study, grids, trainer)
         show_tuned(chosen)
         runs = planned_runs(study, design, seeds, common, digests, chosen)
-    runs = folder.settle(_definition(study, design, seeds, common), runs)
+    runs = folder.settle({**_definition(study, design, seeds, common), "command": list(arguments)}, runs)
     outcomes = trainer.train(runs)
     show_end(study, runs, folder.table(), folder.folder)
     _answer(folder.folder)
