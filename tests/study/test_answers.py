@@ -286,6 +286,11 @@ def test_the_test_split_stands_beside_val_where_it_was_opened(tmp_path: Path) ->
     assert effect.test_estimate == pytest.approx(effect.estimate)
     assert effect.test_low == pytest.approx(effect.low)
     assert any(sentence.startswith("On the test split, opened once, the differences") for sentence in found.sentences)
+    (study / "test_openings.csv").write_text("time,study,count\n2026-01-01,s,2\n2026-01-02,s,3\n")
+    again = answer(read_study(study)).sentences
+    assert any(sentence.startswith("On the test split, opened 3 times, the differences") for sentence in again)
+    (study / "test_openings.csv").write_text("time,study,count\n2026-01-01,s,often\n")
+    assert any("test_openings.csv: is damaged" in warning for warning in answer(read_study(study)).warnings)
 
 
 def test_mixed_provenance_and_synthetic_data_are_warned_of(tmp_path: Path) -> None:
