@@ -8,9 +8,11 @@ from terrablate.config.schema import FolderData
 from terrablate.data.source import SPLITS, Source
 from terrablate.errors import ConfigError, DataError, UserError
 from terrablate.evaluation.data import check_split, own_test_data
+from terrablate.evaluation.openings import openings
 from terrablate.evaluation.outcome import told
 from terrablate.evaluation.settings import Settings
 from terrablate.evaluation.subjects import Subjects
+from terrablate.evaluation.unlock import register_name
 
 
 def check_splits(settings: Settings, subjects: Subjects) -> Source | None:
@@ -52,9 +54,10 @@ def check_folders(settings: Settings, subjects: Subjects) -> None:
         subjects: runs that are evaluated.
 
     Raises:
-        UserError: names the folder.
+        UserError: names the folder, or a register that is damaged.
         ConfigError: if figures of other data of the same name would be lost.
     """
+    openings(subjects.folder, register_name(settings))  # refuses a damaged one before anything is computed
     for subject in subjects.runs if settings.data is not None else ():
         assert settings.data is not None
         root = told(subject.record.folder, settings.stem).get("root", settings.data.root)

@@ -130,11 +130,11 @@ def _on_val(session: Session, subject: Subject, source: Source | None) -> Findin
     """Val as the record has it, and with the options."""
     settings = session.settings
     predictor, module = session.load(subject)
-    share = check_val(predictor, subject, module, settings.batch_size)
+    share, plain = check_val(predictor, subject, module, settings.batch_size)
     if settings.data is not None:
         other_data(subject.config, settings.data, module.pack, source)  # refuses before anything is opened
     images = own_val(subject, module)
-    logits = predictor.with_options(images, settings)
+    logits = predictor.with_options(images, settings, plain)
     if "mc_dropout" in logits and torch.equal(logits["mc_dropout"].argmax(1), logits["plain"].argmax(1)):
         spread = (logits["mc_dropout"].softmax(1) - logits["plain"].softmax(1)).abs().max()
         if float(spread) < 1e-6:

@@ -33,8 +33,13 @@ def open_for(settings: Settings, subjects: Subjects, commit: str) -> Opening:
     )
 
 
+def register_name(settings: Settings) -> str:
+    """Of the file that openings are written into."""
+    return FILE if settings.data is None else TRANSFERS
+
+
 def _register(settings: Settings, subjects: Subjects) -> Path:
-    return subjects.folder / (FILE if settings.data is None else TRANSFERS)
+    return subjects.folder / register_name(settings)
 
 
 def _data_name(settings: Settings, subjects: Subjects) -> str:
