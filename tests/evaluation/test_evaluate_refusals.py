@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written(home: Path, study: Path, monkeypatch: p
             raise PermissionError(13, "Permission denied")
         return open("/dev/null")  # noqa: PTH123
 
-    monkeypatch.setattr("terrablate.evaluation.evaluate.tempfile.NamedTemporaryFile", temporary)
+    monkeypatch.setattr("terrablate.evaluation.checks.tempfile.NamedTemporaryFile", temporary)
     refused(home, study, rf"{locked.name}: cannot be written .Permission denied., and figures and openings are kept")
 
 

@@ -102,6 +102,26 @@ def test_train_packs_hold_no_test_images(home: Path, study: Path) -> None:
     assert all(name.endswith("-test") == (splits == ["test"]) for name, splits in packs.items())
 
 
+def test_the_answer_of_the_study_has_the_effects_on_test_beside_those_on_val(home: Path, study: Path) -> None:
+    evaluate(home, "study=tiny", "split=val")
+    assert not (study / "effects.csv").exists()
+    evaluate(home, "study=tiny")
+    accuracy = {key: read(folder / "test.json")["accuracy"] for key, folder in records_of(study).items()}
+    found = {row["kind"]: row for row in rows(study / "effects.csv") if row["test_estimate"]}
+    by_hand = np.mean([accuracy["dropout", seed] - accuracy["plain", seed] for seed in (0, 1)])
+    assert float(found["comparison"]["test_estimate"]) == pytest.approx(by_hand, abs=1e-6)
+    assert (study / "summary.md").exists()
+
+
+def test_figures_stand_when_the_answer_cannot_be_written(
+    home: Path, study: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (study / "effects.csv").mkdir()
+    evaluate(home, "study=tiny")
+    assert "the answer of the study is not written anew" in caplog.text
+    assert len(rows(study / "test.csv")) == 4
+
+
 # --- openings
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 import torch
 
 from terrablate.config.identity import Hardware, code_identity
-from terrablate.config.schema import FolderData
 from terrablate.data.module import ChipDataModule
-from terrablate.data.source import SPLITS, Source
-from terrablate.errors import ConfigError, DataError, UserError
+from terrablate.data.source import Source
+from terrablate.errors import ConfigError, UserError
+from terrablate.evaluation.checks import check_folders, check_splits
 from terrablate.evaluation.data import (
     Packs,
-    check_split,
     other_data,
     own_test,
     own_test_data,
@@ -27,12 +25,13 @@ from terrablate.evaluation.data import (
     transferred,
 )
 from terrablate.evaluation.ensembles import ensembles, write_ensembles
-from terrablate.evaluation.openings import FILE, TRANSFERS, Opening, opened_elsewhere, write_opening
-from terrablate.evaluation.outcome import Evaluated, Finding, evaluated, openings_told_by, told, write_finding
+from terrablate.evaluation.openings import Opening
+from terrablate.evaluation.outcome import Evaluated, Finding, evaluated, write_finding
 from terrablate.evaluation.predictor import Predictor, check_val, predictor_of
 from terrablate.evaluation.settings import Settings
 from terrablate.evaluation.subjects import Subject, Subjects
 from terrablate.evaluation.tables import show_ensembles, show_runs, write_runs
+from terrablate.evaluation.unlock import open_for, opening_sentence, runs_in_words
 from terrablate.training import hardware as devices
 from terrablate.training.provenance import provenance
 from terrablate.training.task import task_of
@@ -83,9 +82,9 @@ def evaluate_all(settings: Settings, subjects: Subjects) -> None:
     }
     subjects = dataclasses.replace(subjects, metric=_metric(subjects))
     session = Session(settings, subjects, hardware, Packs(Path(settings.packs_dir)), about)
-    source = _check_splits(session)
-    _check_folders(settings, subjects)
-    logger.info("evaluating val of %s", _runs(len(subjects.runs)))
+    source = check_splits(settings, subjects)
+    check_folders(settings, subjects)
+    logger.info("evaluating val of %s", runs_in_words(len(subjects.runs)))
     val: list[Finding] = []
     for subject in subjects.runs:
         val.append(_on_val(session, subject, source))
@@ -103,8 +102,8 @@ def evaluate_all(settings: Settings, subjects: Subjects) -> None:
 def _open(session: Session, val: Sequence[Finding]) -> None:
     """Write the opening down, and look."""
     settings, subjects = session.settings, session.subjects
-    opening = _write_opening(session)
-    logger.info("%s", _opening_sentence(session, opening))
+    opening = open_for(settings, subjects, str(session.about["commit"] or ""))
+    logger.info("%s", opening_sentence(settings, subjects, opening))
     done: list[Finding] = []
     try:
         for number, before in enumerate(val, start=1):
@@ -131,11 +130,11 @@ def _on_val(session: Session, subject: Subject, source: Source | None) -> Findin
     """Val as the record has it, and with the options."""
     settings = session.settings
     predictor, module = session.load(subject)
-    share = check_val(predictor, subject, module, settings.batch_size)
+    share, plain = check_val(predictor, subject, module, settings.batch_size)
     if settings.data is not None:
         other_data(subject.config, settings.data, module.pack, source)  # refuses before anything is opened
     images = own_val(subject, module)
-    logits = predictor.with_options(images, settings)
+    logits = predictor.with_options(images, settings, plain)
     if "mc_dropout" in logits and torch.equal(logits["mc_dropout"].argmax(1), logits["plain"].argmax(1)):
         spread = (logits["mc_dropout"].softmax(1) - logits["plain"].softmax(1)).abs().max()
         if float(spread) < 1e-6:
@@ -180,11 +179,27 @@ def _finish(session: Session, findings: Sequence[Finding], opening: Opening | No
         write_runs(subjects.folder, stem, findings, subjects.left_out, opening)
     opened = settings.data.name if settings.data else settings.split
     show_runs(findings, subjects.left_out, subjects.metric, opened)
+    if subjects.is_study and stem == "test":
+        _answer_anew(subjects.folder)
     if settings.ensemble:
         found = ensembles(findings)
         about = {"study": subjects.name, "opening": opening.count if opening else None, **session.about}
         write_ensembles(subjects.folder, stem, found, about)
         show_ensembles(found, subjects.metric, opened)
+
+
+def _answer_anew(folder: Path) -> None:
+    """The study's answer, with what the test split gives beside val; figures stand without it."""
+    from terrablate.study.answers import answer, write_answer
+    from terrablate.study.evidence import read_study
+
+    try:
+        found = answer(read_study(folder))
+        write_answer(found, folder)
+    except UserError as error:
+        logger.warning("the answer of the study is not written anew: %s", error)
+        return
+    logger.info("answer: %s (%s)", found.sentences[0], folder / "summary.md")
 
 
 def _tell_of_val(session: Session, val: Sequence[Finding]) -> None:
@@ -195,7 +210,7 @@ def _tell_of_val(session: Session, val: Sequence[Finding]) -> None:
     """
     logger.info(
         "val of %s: the predictions are those of the records (a logit is off by %.1g of the largest at most)",
-        _runs(len(val)),
+        runs_in_words(len(val)),
         max(finding.about["val_check"] for finding in val),
     )
     if session.settings.mc_dropout is None:
@@ -208,97 +223,6 @@ def _tell_of_val(session: Session, val: Sequence[Finding]) -> None:
         )
     if without:
         logger.warning("mc_dropout: has no place in %s, which have no dropout", ", ".join(without))
-
-
-def _check_splits(session: Session) -> Source | None:
-    """Refuse a split that is not there before anything is written down; the source of other data."""
-    settings = session.settings
-    packs_dir = Path(settings.packs_dir)
-    if settings.data is not None:
-        source = None
-        for split in SPLITS:
-            if settings.split in (split, "all"):
-                source = check_split(settings.data, split, packs_dir)
-        return source
-    if settings.opens:
-        data = [own_test_data(subject.config, settings) for subject in session.subjects.runs]
-        for each in {repr(dataclasses.replace(each, subset_seed=0)): each for each in data}.values():
-            try:
-                check_split(each, "test", packs_dir)
-            except DataError as error:
-                hint = "; data.test_list=<file> gives it here" if isinstance(each, FolderData) else ""
-                raise DataError(f"{str(error).rstrip('.')}{hint}") from error
-    return None
-
-
-def _check_folders(settings: Settings, subjects: Subjects) -> None:
-    """Refuse folders that cannot be written, before the test split is opened for nothing.
-
-    Raises:
-        UserError: names the folder.
-        ConfigError: if figures of other data of the same name would be lost.
-    """
-    for subject in subjects.runs if settings.data is not None else ():
-        assert settings.data is not None
-        root = told(subject.record.folder, settings.stem).get("root", settings.data.root)
-        if root != settings.data.root:
-            raise ConfigError(
-                f"data.name={settings.data.name}: {subject.record.folder / settings.stem}.json holds the figures on"
-                f" {root}; give these data a name of their own with data.name=..."
-            )
-    for folder in (subjects.folder, *(subject.record.folder for subject in subjects.runs)):
-        try:
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".evaluate-"):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"{folder}: cannot be written ({error.strerror or error}), and figures and openings are kept there;"
-                " copy it to where it can"
-            ) from error
-
-
-def _write_opening(session: Session) -> Opening:
-    settings, subjects = session.settings, session.subjects
-    names = [subject.record.folder.resolve().name for subject in subjects.runs]
-    known = max(openings_told_by(subject.record.folder, settings.stem) for subject in subjects.runs)
-    return write_opening(
-        _register(session),
-        study=subjects.name if subjects.is_study else "",
-        runs=names,
-        data=_data_name(session),
-        split=settings.split,
-        options=" ".join(filter(None, (settings.options, "allow_missing=true" if settings.allow_missing else ""))),
-        known=known,
-        commit=str(session.about["commit"] or ""),
-    )
-
-
-def _register(session: Session) -> Path:
-    return session.subjects.folder / (FILE if session.settings.data is None else TRANSFERS)
-
-
-def _data_name(session: Session) -> str:
-    """Of the dataset that is opened; of studies that vary it, all names."""
-    if session.settings.data is not None:
-        return session.settings.data.name
-    return "+".join(sorted({subject.config.data.name for subject in session.subjects.runs}))
-
-
-def _opening_sentence(session: Session, opening: Opening) -> str:
-    """How often these images were looked at."""
-    register = _register(session)
-    what = f"the {opening.split} split of {opening.data}"
-    if opening.split == "all":
-        what = f"all of {opening.data}"
-    text = f"opening {opening.count}: {what}, {_runs(len(session.subjects.runs))}; written down in {register}"
-    if opening.count > 1:
-        before = "once" if opening.count == 2 else f"{opening.count - 1} times"
-        text += f"\n{what} was opened {before} before for these runs: a choice that rests on it is not tested by it"
-    elsewhere = opened_elsewhere(register, opening.data, opening.split) if session.subjects.is_study else {}
-    if elsewhere:
-        others = ", ".join(f"{name} ({count})" for name, count in elsewhere.items())
-        text += f"\n{what} was opened by other studies here, too: {others}"
-    return text
 
 
 def _sentence(finding: Finding, metric: str, settings: Settings) -> str:
@@ -318,10 +242,6 @@ def _metric(subjects: Subjects) -> str:
         return subjects.metric
     logger.warning("metric %s: is not defined for these labels; accuracy is shown", subjects.metric)
     return "accuracy"
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _set_up_logging() -> None:

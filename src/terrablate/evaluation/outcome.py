@@ -91,6 +91,7 @@ def write_finding(settings: Settings, finding: Finding, opening: Opening | None)
         "epoch": (subject.result.get(subject.which) or {}).get("epoch"),
         "split": settings.split if found else "val",
         "data": settings.data.name if found and settings.data else subject.config.data.name,
+        "synthetic": bool(subject.result.get("synthetic")),
         "classes": subject.result["classes"],
         **(found or finding.val).plain(),
         **(found or finding.val).details,

@@ -70,13 +70,18 @@ class Predictor:
                     found.append(self.head(penultimate_features(self.network, [shown])))
         return torch.cat(found)
 
-    def with_options(self, images: EvaluationSet, settings: Settings) -> Logits:
+    def with_options(self, images: EvaluationSet, settings: Settings, plain: torch.Tensor | None = None) -> Logits:
         """The plain logits, and those of each option that is set.
+
+        Args:
+            images: to evaluate.
+            settings: of the command line.
+            plain: their logits, if they are known already.
 
         Raises:
             ConfigError: if the images are not square, and their symmetries are asked for.
         """
-        found = {"plain": self.logits(images, settings.batch_size)}
+        found = {"plain": self.logits(images, settings.batch_size) if plain is None else plain}
         if settings.tta:
             _check_square(images.parts)
             mean = MeanProbability(several=self.several)
@@ -124,11 +129,13 @@ def predictor_of(subject: Subject, module: ChipDataModule, hardware: Hardware) -
     return Predictor(predictor.network, device, autocast, several, _fitted_head(subject, module, predictor, hardware))
 
 
-def check_val(predictor: Predictor, subject: Subject, module: ChipDataModule, batch_size: int) -> float:
+def check_val(
+    predictor: Predictor, subject: Subject, module: ChipDataModule, batch_size: int
+) -> tuple[float, torch.Tensor]:
     """Evaluate val as test will be, and compare it with the record.
 
     Returns:
-        The largest difference of a logit, as a share of the largest logit.
+        The largest difference of a logit, as a share of the largest logit; and the logits.
 
     Raises:
         UserError: if images, labels or predictions are not those of the record: then nothing may be opened.
@@ -158,7 +165,7 @@ def check_val(predictor: Predictor, subject: Subject, module: ChipDataModule, ba
             f"{subject.record.folder}: its weights do not give its val predictions any more (a logit is off by"
             f" {share:.2g} of the largest), so the test split stays locked; force=true trains the run anew"
         )
-    return share
+    return share, logits
 
 
 def _fitted_head(
