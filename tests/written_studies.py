@@ -41,7 +41,8 @@ def write_study(
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {"name": folder.name, "question": "Does it help?", "design": "list", "metric": "accuracy",
-               "deployed": "auto", "variants": {name: [] for name in figures}, "overrides": ["model=small_cnn"], "command": ["study=s", "model=small_cnn", "runs_dir=/somewhere"],
+               "deployed": "auto", "variants": {name: [] for name in figures}, "overrides": ["model=small_cnn"],
+               "command": ["study=s", "model=small_cnn", "runs_dir=/somewhere"],
                "aliases": [], "resolution": None, **definition}  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     metric = content["metric"]
