@@ -196,7 +196,7 @@ def _known_keys(key: str, primary: str = "train") -> list[str]:
     settings = choices.settings(primary)
     parent = key.rpartition(".")[0]
     if not parent:
-        return [*choices.groups(), *settings]
+        return list(dict.fromkeys([*choices.offered(primary), *settings]))
     for group, names in _chosen().items():
         if parent in (places := {_place(group, name): name for name in names}):
             return choices.keys(group, places[parent])
