@@ -1,0 +1,1 @@
+"""Statistics of studies: pure functions on arrays."""
