@@ -269,3 +269,12 @@ def test_settings_are_checked_before_torch_is_imported(trained: dict[str, Path])
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.stdout.strip() == "2 False", ended.stderr
+
+
+def test_the_help_lists_the_keys_of_this_command_and_no_groups() -> None:
+    from terrablate.config.choices import help_text
+
+    text = help_text("python src/explain.py", "Purpose.", primary="explain")
+    assert "\n  methods: [filters, activations, channels, gradcam, embedding]" in text
+    assert "groups and choices" not in text
+    assert "batch_size" not in text
