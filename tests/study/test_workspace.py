@@ -138,6 +138,26 @@ def test_a_list_of_variants_has_one_column_for_them() -> None:
     ]  # fmt: skip
 
 
+def test_a_study_of_nll_has_no_column_twice() -> None:
+    content = spec(evidence(metric="nll"))
+    columns = next(
+        panel["config"]["columns"]
+        for panel in sections(content)["effects"]
+        if panel["viewType"] == "Parallel Coordinates Plot"
+    )
+    accessors = [column["accessor"] for column in columns]
+    assert len(set(accessors)) == len(accessors)
+
+
+def test_of_several_labels_there_is_no_confusion() -> None:
+    def kinds(labels: str) -> list[str]:
+        run = RunOf("baseline", 0, "complete", False, "", None, {}, {}, {"data": {"labels": labels}})
+        return [panel["viewType"] for panel in sections(spec(evidence((run,))))["errors"]]
+
+    assert "Vega2" in kinds("one")
+    assert kinds("several") == [kind for kind in kinds("one") if kind != "Vega2"]
+
+
 def test_runs_are_those_of_the_study_grouped_by_variant(tmp_path: Path) -> None:
     def run_of(name: str, study: str | None) -> RunOf:
         config = {"study": {"name": study}} if study else {}

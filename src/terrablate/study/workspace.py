@@ -68,7 +68,7 @@ def workspace_of(study: Evidence | Path, entity: str, project: str) -> "Workspac
     sections = {
         "overfitting": _overfitting(),
         "effects": _effects(evidence, primary, nll),
-        "errors": _errors(primary),
+        "errors": _errors(evidence, primary),
         "cost": _cost(primary),
     }
     columns = [primary, nll, "overfitting/verdict", "overfitting/onset_epoch", "overfitting/gap_loss"]
@@ -82,7 +82,7 @@ def workspace_of(study: Evidence | Path, entity: str, project: str) -> "Workspac
             filters=_filter(evidence),
             groupby=[expr.Metric(_VARIANT)],
             order=[expr.Ordering(expr.Summary(primary), ascending=False)],
-            pinned_columns=[f"summary:{name}" for name in columns],
+            pinned_columns=[f"summary:{name}" for name in dict.fromkeys(columns)],
         ),
     )
 
@@ -111,7 +111,10 @@ def _effects(evidence: Evidence, primary: str, nll: str) -> list[Any]:
     gap = "overfitting/gap_loss"
     columns = [
         *(wr.ParallelCoordinatesPlotColumn(wr.Config(key), name) for name, key in keys.items()),
-        *(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name), name) for name in (gap, nll, primary)),
+        *(
+            wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(name), name)
+            for name in dict.fromkeys((gap, nll, primary))
+        ),
     ]
     return [
         _bars(f"{evidence.metric} of val by variant ({evidence.which} weights)", primary),
@@ -125,7 +128,7 @@ def _effects(evidence: Evidence, primary: str, nll: str) -> list[Any]:
     ]
 
 
-def _errors(primary: str) -> list[Any]:
+def _errors(evidence: Evidence, primary: str) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     columns = {name: name for name in ("Actual", "Predicted", "nPredictions")}
@@ -136,8 +139,9 @@ def _errors(primary: str) -> list[Any]:
         chart_fields=columns,
         chart_strings={"title": "val images by true and predicted class"},
     )
+    several = any((run.config.get("data") or {}).get("labels") == "several" for run in evidence.runs)
     return [
-        chart,
+        *([] if several else [chart]),  # of several labels an image there is no one class that is taken for another
         wr.WeavePanelSummaryTable(table_name="errors/by_class"),
         wr.MediaBrowser(title="worst val images", media_keys=["errors/worst"], num_columns=4),
         _lines("calibration: expected calibration error of val", ["val/ece"]),
