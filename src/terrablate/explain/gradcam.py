@@ -48,9 +48,12 @@ def grad_cam(subject: Subject, count: int, layer: str | None, generator: np.rand
         target = target_layer(subject.network, subject.inputs_of(subject.sample[:2]), layer)
     except NoMapsError as error:
         return Findings(reasons=[f"Grad-CAM: {error}"])
+    worst = "those whose true class it finds least likely. For each, the predicted class and the true one."
+    if subject.has_several_labels:
+        worst = "those with the highest NLL. For each, the surest class that is not there, and the one missed most."
     sheets = (
-        ("right", subject.right_ones(count, generator), "drawn at random, one of each class in turn"),
-        ("wrong", subject.wrong_ones(count), "those whose true class it finds least likely"),
+        ("right", subject.right_ones(count, generator), "drawn at random, one of each class in turn."),
+        ("wrong", subject.wrong_ones(count), worst),
     )
     found = Findings()
     for kind, positions, which in sheets:
@@ -60,8 +63,7 @@ def grad_cam(subject: Subject, count: int, layer: str | None, generator: np.rand
         place = f"layer {target.name} ({target.form.side}x{target.form.side} places)"
         caption = (
             f"Where the network finds what speaks for a class, from {place}; bright is much. {len(positions)} {kind}ly"
-            f" answered val images, {which}."
-            + (" For each, the predicted class and the true one." if kind == "wrong" else "")
+            f" answered val images, {which}"
         )
         title = f"Grad-CAM, {kind}ly answered images"
         sheet = _sheet(subject, target, positions, f"{title}: {subject.name}", caption, kind == "wrong")
@@ -178,7 +180,7 @@ def _sheet(subject: Subject, target: Output, positions: list[int], title: str, c
         Row([cell for block in blocks[start : start + abreast] for cell in block])
         for start in range(0, len(blocks), abreast)
     ]
-    return Sheet(title, rows, caption, side=1.45, lines_below=2, group=wide)
+    return Sheet(title, rows, caption, side=1.45, lines_below=4 if subject.has_several_labels else 3, group=wide)
 
 
 def _block(subject: Subject, target: Output, position: int, is_wrong: bool) -> list[Cell | None]:

@@ -16,7 +16,7 @@ type Array = npt.NDArray[Any]
 DPI = 130
 _LINE = 1.25 / 72
 """Inches of a line of words, a point of size."""
-_LETTER = 0.56 / 72
+_LETTER = 0.58 / 72
 """Inches of a letter, a point of size: a little more than DejaVu Sans takes on average."""
 WRONG = "#D55E00"
 """Vermilion of Okabe and Ito, always with a word or a form beside it."""
@@ -108,8 +108,11 @@ class Sheet:
             corner = (left + column - side / 2, top + row - side / 2)
             for line, color in ((2.0, "black"), (1.0, "white")):
                 axes.add_patch(Rectangle(corner, side, side, fill=False, linewidth=line, edgecolor=color))
-        lines = [fitted(line, self.side + self.gap, self.size) for line in cell.below.splitlines()[: self.lines_below]]
-        say(axes, left + self.side / 2, top + self.side + 0.03, "\n".join(lines), self.size, ha="center")
+        lines = [
+            part for line in cell.below.splitlines() for part in _folded(line, self.side + self.gap / 2, self.size)
+        ]
+        words = "\n".join(lines[: self.lines_below])
+        say(axes, left + self.side / 2, top + self.side + 0.03, words, self.size, ha="center")
 
 
 def blank(width: float, height: float) -> "tuple[Figure, Axes]":
@@ -147,6 +150,16 @@ def fitted(words: str, inches: float, size: float) -> str:
     """Words on one line, cut short where they are too long."""
     most = max(3, int(inches / (_LETTER * size)))
     return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
+def _folded(line: str, inches: float, size: float) -> list[str]:
+    """A line on at most two, folded between words; a word that is too long is cut short."""
+    import textwrap
+
+    letters = max(4, int(inches / (_LETTER * size)))
+    parts = textwrap.wrap(line, letters, break_long_words=False, break_on_hyphens=False)
+    folded = parts if len(parts) <= 2 else [parts[0], " ".join(parts[1:])]
+    return [fitted(part, inches, size) for part in folded]
 
 
 def wrapped(words: str, inches: float, size: float, most: int) -> list[str]:
