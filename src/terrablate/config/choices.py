@@ -79,8 +79,8 @@ def help_text(command: str, purpose: str, primary: str = "train", usage: Sequenc
         usage: what may follow the command, each with what it does.
     """
     calls = [f"{'usage:' if number == 0 else '      '} {command} {words}" for number, words in enumerate(usage)]
-    lines = [purpose, "", *calls, "", "groups and choices (* default):"]
     defaults = default_choices(primary)
+    lines = [purpose, "", *calls, *(["", "groups and choices (* default):"] if defaults else [])]
     for group in offered(primary):
         several = f": any of them, such as {group}=[a,b]; default {NONE_CHOSEN}" if takes_several(group) else ""
         lines.append(f"\n  {group}{several}")
