@@ -79,16 +79,18 @@ def help_text(command: str, purpose: str, primary: str = "train", usage: Sequenc
         usage: what may follow the command, each with what it does.
     """
     calls = [f"{'usage:' if number == 0 else '      '} {command} {words}" for number, words in enumerate(usage)]
-    lines = [purpose, "", *calls, "", "groups and choices (* default):"]
+    lines = [purpose, "", *calls]
     defaults = default_choices()
-    for group in groups():
+    if composes_runs(primary):
+        lines += ["", "groups and choices (* default):"]
+    for group in groups() if composes_runs(primary) else ():
         several = f": any of them, such as {group}=[a,b]; default {NONE_CHOSEN}" if takes_several(group) else ""
         lines.append(f"\n  {group}{several}")
         for choice in choices(group):
             mark = "*" if defaults.get(group) == choice.name else " "
             lines.append(f"  {mark} {choice.name:<16} {choice.card}")
-    for name in dict.fromkeys((primary, "train")):
-        lines += ["", f"other settings (conf/{name}.yaml):"]
+    for name in _with_parent(primary):
+        lines += ["", f"{'other ' * composes_runs(primary)}settings (conf/{name}.yaml):"]
         lines += [f"  {line}" for line in _settings_lines(name)]
     return "\n".join(lines)
 
@@ -113,10 +115,22 @@ def settings(primary: str = "train") -> dict[str, Any]:
     import yaml
 
     found: dict[str, Any] = {}
-    for name in dict.fromkeys((primary, "train")):
+    for name in _with_parent(primary):
         content = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
         found |= {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
     return found
+
+
+def composes_runs(primary: str) -> bool:
+    """Whether a primary config holds the config of a run, with its groups, and not a command's own keys alone."""
+    import yaml
+
+    return primary == "train" or "train" in yaml.safe_load((CONF / f"{primary}.yaml").read_text("utf-8"))["defaults"]
+
+
+def _with_parent(primary: str) -> list[str]:
+    """Names of the primary configs whose keys a command takes; its own come first."""
+    return list(dict.fromkeys((primary, "train"))) if composes_runs(primary) else [primary]
 
 
 def _settings_lines(primary: str) -> list[str]:
