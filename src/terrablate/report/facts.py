@@ -71,7 +71,7 @@ def provenance(runs: Sequence["RunOf"]) -> list[tuple[str, str]]:
     """Label and value, with the number of runs where there is more than one value; nothing where none is known."""
     facts = [
         ("commit", _shares(runs, "provenance.commit", short=True)),
-        ("uncommitted changes", _shares(runs, "provenance.dirty")),
+        ("uncommitted changes", _shares(runs, "provenance.dirty").replace("false", "no").replace("true", "yes")),
         ("training code", _shares(runs, "provenance.code", short=True)),
         ("data", _shares(runs, "provenance.data_fingerprint", short=True)),
         ("device", _shares(runs, "provenance.device")),

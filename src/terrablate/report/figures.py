@@ -63,6 +63,8 @@ def _forest(figure: "Figure", effects: Sequence["Effect"], baseline: str, note: 
     if smallest is not None:
         axes.axvspan(-smallest * told.factor, smallest * told.factor, color="0.88", linewidth=0)
     axes.axvline(0, color="0.2", linewidth=0.8)
+    said = [_in_words(effect) for effect in ranked]
+    column = 3.9 * max(len(words) for words in said) + 4
     for row, effect in enumerate(ranked):
         mark, colour = _MARKS.get(effect.verdict, _UNDECIDED)
         for low, high, width in ((effect.low, effect.high, 0.9), (effect.low_single, effect.high_single, 2.6)):
@@ -70,30 +72,37 @@ def _forest(figure: "Figure", effects: Sequence["Effect"], baseline: str, note: 
                 axes.plot([low * told.factor, high * told.factor], [row, row], color="0.45", linewidth=width)
         face = "white" if effect.verdict in ("undecided", "") else colour
         axes.plot((effect.estimate or 0) * told.factor, row, mark, color=colour, markersize=5, markerfacecolor=face)
-        words = difference(effect.metric, effect.estimate)
-        if effect.low is not None:
-            words += f" ({interval(effect.metric, effect.low, effect.high)})"
-        axes.annotate(
-            f"{words}  {sign_of(effect.verdict)} {effect.verdict}".rstrip(),
-            (1.02, row),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=7,
-            annotation_clip=False,
-        )
+        words = said[row]
+        for text, shift in ((words, 0), (f"{sign_of(effect.verdict)} {effect.verdict}", column)):
+            axes.annotate(
+                text,
+                (1.02, row),
+                xytext=(shift, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+                color=colour if shift else "0.1",
+                annotation_clip=False,
+            )
     axes.set_ylim(len(ranked) - 0.4, -0.6)
     axes.set_yticks(range(len(ranked)), [shortened(title_of(effect), 26) for effect in ranked])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     unit = f", {told.unit}" if told.unit else ""
-    to = f" to {shortened(baseline, 20)}" if effects[0].kind == "comparison" else ""
+    to = f" to “{shortened(baseline, 20)}”" if effects[0].kind == "comparison" else ""
     axes.set_xlabel(f"difference of val {told.label}{to}{unit}")
     if told.higher_is_better is not None:
         right = told.higher_is_better
         axes.set_title("better →" if right else "← better", loc="right" if right else "left", fontsize=7, color="0.35")
     if note:
         figure.supxlabel(note, fontsize=6.5, color="0.35")
+
+
+def _in_words(effect: "Effect") -> str:
+    words = difference(effect.metric, effect.estimate)
+    return f"{words} ({interval(effect.metric, effect.low, effect.high)})" if effect.low is not None else words
 
 
 def draw_curves(data: dict[str, Any], places: Sequence[int], note: str = "") -> dict[str, bytes]:
@@ -174,6 +183,8 @@ def _drawn(draw: Callable[["Figure"], None]) -> dict[str, bytes]:
     with mpl.rc_context(_SMALL), _no_word_of_glyphs():
         figure = Figure(layout="constrained")
         draw(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it has done its work, which takes longer than the drawing
         for kind in ("png", "svg"):
             buffer = io.BytesIO()
             metadata = {"Date": None} if kind == "svg" else None

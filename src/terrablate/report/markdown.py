@@ -61,8 +61,8 @@ def markdown(answer: "Answer", problems: Sequence[str], made: str, pictures: Col
         parts += [
             f"Primary metric: val {told.label}; {effect_views.VIEWS[effects[0].kind]}.",
             table,
-            "detectable: the smallest effect that these seeds would have found in four of five such studies. seeds"
-            f" needed: to find {sought(evidence)} as often.",
+            "Detectable: the smallest effect that these seeds would find in four of five such studies. Seeds needed: to"
+            f" find {sought(evidence)} in as many.",
         ]
     if len(answer.sentences) > 1:
         parts += ["## Findings", "\n".join(f"- {plain(sentence)}" for sentence in answer.sentences[1:])]
