@@ -45,7 +45,7 @@ class RunOf:
         reason: of its end, where it is not complete.
         folder: its record, where that is found.
         values: figures by column of `runs.csv`, such as `deployed.accuracy/val`; none that is not finite. `steps` is
-            how often its optimizer stepped.
+            how often its optimizer stepped, `test.accuracy` and so on are of the test split where it was opened.
         texts: the other cells that are not empty.
         config: `config.yaml` of its record; empty where there is none.
     """
@@ -226,8 +226,10 @@ def _run(item: Mapping[str, Any], row: Mapping[str, str] | None, study: Path, pr
         if status in ("complete", "diverged") and not files.result_is_whole():
             problems.append(f"{folder.name}/result.json: is damaged; the run {variant} seed {seed} is left out")
             status, reason, values = "corrupt", "its result.json is damaged", {}
-        elif (steps := files.steps(problems)) is not None:
-            values["steps"] = steps
+        else:
+            values |= files.test(problems)
+            if (steps := files.steps(problems)) is not None:
+                values["steps"] = steps
     return RunOf(variant, seed, status, added, reason, folder, values, texts, config)
 
 

@@ -41,6 +41,7 @@ def evidence_of(folders: Sequence[Path]) -> Evidence:
             problems.append(f"{folder}: is the same config and seed as a run before it, and is left out")
             continue
         values, texts = split_cells({key: _cell(value) for key, value in flat(result).items()})
+        values |= RunFiles(folder).test(problems)
         if (steps := RunFiles(folder).steps(problems)) is not None:
             values["steps"] = steps
         runs.append(RunOf(name, seed, str(result["status"]), False, "", folder, values, texts, config))

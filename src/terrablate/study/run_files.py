@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,24 @@ class RunFiles:
         except (OSError, ValueError, TypeError, KeyError, UnicodeDecodeError, csv.Error):
             problems.append(f"{self.folder.name}/metrics.csv: is damaged; its optimizer steps are not known")
             return None
+
+    def test(self, problems: list[str]) -> dict[str, float]:
+        """Figures of the test split as `test.accuracy`, where `test.json` says that it was opened."""
+        file = self.folder / "test.json"
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict):
+            problems.append(f"{self.folder.name}/test.json: is damaged, and is left out")
+            return {}
+        return {
+            f"test.{key}": float(value)
+            for key, value in content.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

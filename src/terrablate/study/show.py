@@ -75,3 +75,10 @@ def show_end(study: Study, runs: Sequence[PlannedRun], table: Sequence[Row], fol
     lines.append(f"table         {folder / 'runs.csv'}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def show_answer(sentence: str, warnings: int, folder: Path) -> None:
+    """The answer in a sentence, and where the rest of it is."""
+    note = f" ({warnings} warning{'s' if warnings > 1 else ''})" if warnings else ""
+    sys.stdout.write(f"answer        {sentence}\nsummary       {folder / 'summary.md'}{note}\n")
+    sys.stdout.flush()

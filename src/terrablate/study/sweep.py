@@ -19,7 +19,7 @@ from terrablate.study.designs import Design
 from terrablate.study.folder import StudyFolder
 from terrablate.study.launch import Trainer
 from terrablate.study.plan import checked, planned_runs
-from terrablate.study.show import show_end, show_plan, show_tuned
+from terrablate.study.show import show_answer, show_end, show_plan, show_tuned
 from terrablate.study.tuning import check_tuning, tuned, tuning_runs
 
 if TYPE_CHECKING:
@@ -74,9 +74,20 @@ def sweep(
     runs = folder.settle(_definition(study, design, seeds, common), runs)
     outcomes = trainer.train(runs)
     show_end(study, runs, folder.table(), folder.folder)
+    _answer(folder.folder)
     if status := max([outcome.status for outcome in outcomes.values()] + [1 for _ in trainer.left_alone], default=0):
         raise SystemExit(status)
     return [float(outcome) for outcome in outcomes.values()]
+
+
+def _answer(folder: Path) -> None:
+    """Write what the study answers so far, and say it in a sentence."""
+    from terrablate.study.answers import answer, write_answer
+    from terrablate.study.evidence import read_study
+
+    found = answer(read_study(folder))
+    write_answer(found, folder)
+    show_answer(found.sentences[0], len(found.warnings), folder)
 
 
 def _study_of(composed: "DictConfig") -> Study:

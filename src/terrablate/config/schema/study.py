@@ -49,6 +49,7 @@ class Study:
     seeds: Count | Annotated[list[Seed], Field(min_length=1)] = 3
     metric: Literal["accuracy", "accuracy_macro", "f1_macro", "kappa", "ece", "nll"] = "accuracy"
     deployed: Literal["auto", "last", "best"] = "auto"
+    smallest_effect: Positive | None = None
     tune: Tune | None = None
     tune_seeds: Count = 1
     plan_only: Bool = False

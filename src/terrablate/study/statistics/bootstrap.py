@@ -28,13 +28,18 @@ def image_draws(groups: Integers, seed: int = 0, draws: int = DRAWS) -> Floats:
     return drawn[:, place].astype(float)
 
 
+def is_known_metric(metric: str, labels: Integers) -> bool:
+    """Whether a metric can be computed again from logits; of several labels an image, N,K, accuracy and NLL can."""
+    return metric in (METRICS if labels.ndim == 1 else ("accuracy", "nll"))
+
+
 def resampled(logits: Floats, labels: Integers, metric: str, weights: Floats) -> Floats:
     """A metric in each draw.
 
     Args:
         logits: N,K.
-        labels: N.
-        metric: one of `METRICS`, as `terrablate.training.metrics` defines it.
+        labels: N; or N,K zeros and ones.
+        metric: one that `is_known_metric`, as `terrablate.training.metrics` defines it.
         weights: draws,N; a row of ones gives the metric itself.
 
     Returns:
@@ -65,6 +70,8 @@ def difference_interval(
 
 def _features(logits: Floats, labels: Integers, metric: str) -> Floats:
     """N,F: what is summed over images."""
+    if labels.ndim == 2:
+        return _features_of_several(logits, labels, metric)
     count = logits.shape[1]
     guess = logits.argmax(1)
     match metric:
@@ -79,6 +86,15 @@ def _features(logits: Floats, labels: Integers, metric: str) -> Floats:
             place = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
             return np.eye(_BINS)[place] * (confidence - (guess == labels))[:, None]
     raise ValueError(f"metric {metric}: expected one of {', '.join(METRICS)}")
+
+
+def _features_of_several(logits: Floats, labels: Integers, metric: str) -> Floats:
+    match metric:
+        case "accuracy":
+            return ((logits > 0) == (labels > 0)).all(1).astype(float)[:, None]
+        case "nll":
+            return (np.logaddexp(0, logits) - logits * labels).mean(1)[:, None]
+    raise ValueError(f"metric {metric}: of several labels an image, expected accuracy or nll")
 
 
 def _of_sums(sums: Floats, totals: Floats, metric: str, count: int) -> Floats:

@@ -1,0 +1,159 @@
+"""An answer in sentences; those of the primary metric use the simultaneous intervals alone."""
+
+from collections.abc import Sequence
+
+from terrablate.study.cautions import diverged
+from terrablate.study.effects import Effect
+from terrablate.study.evidence import Evidence
+from terrablate.study.wording import (
+    amount,
+    change,
+    found_with_power,
+    interval,
+    mean,
+    metric_name,
+    number,
+    outlook,
+    seeds,
+    several,
+    size,
+    span,
+    unit,
+)
+
+
+def subject(effect: Effect, evidence: Evidence) -> str:
+    """What does it: `flip`, `leaving flip out`, `aug=flip instead of none`."""
+    if effect.kind == "comparison" and evidence.design == "leave_one_out" and effect.name.startswith("without "):
+        return f"leaving {effect.name.removeprefix('without ')} out"
+    if effect.kind == "main_effect":
+        return f"{effect.name} instead of {effect.baseline}"
+    return effect.name
+
+
+def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
+    """The answer in one sentence."""
+    what = metric_name(evidence.metric)
+    found = [effect for effect in effects if effect.estimate is not None]
+    if not found:
+        return f"There is no answer: no two variants have complete runs of one seed with a figure of {what}."
+    count = max(effect.n for effect in found)
+    largest = max(found, key=lambda effect: abs(effect.estimate or 0))
+    told = f"{subject(largest, evidence)} {amount(largest.estimate, largest.metric)}"
+    if all(effect.low is None for effect in found):
+        if count < 2:
+            return (
+                f"With {seeds(count)} there is no interval, so that no difference of {what} can be told from noise; the"
+                f" largest that was seen is {told}."
+            )
+        return (
+            f"Nothing is decided about {what}: the differences to {_base(evidence)} are the same in all {seeds(count)},"
+            " which leaves no spread to judge them by."
+        )
+    parts = []
+    for verdict in ("helps", "hurts"):
+        parts += [_decided(effect, evidence) for effect in found if effect.verdict == verdict]
+    none = [subject(effect, evidence) for effect in found if effect.verdict == "no relevant effect"]
+    if none:
+        smallest = evidence.smallest_effect or 0
+        bound = f"{number(smallest, evidence.metric)}{unit(evidence.metric, smallest)}"
+        parts.append(f"{several(none)} {'has' if len(none) == 1 else 'have'} no effect as large as {bound}")
+    undecided = [subject(effect, evidence) for effect in found if effect.verdict == "undecided"]
+    if not parts:
+        held = f" (95 % simultaneous interval {span(largest.low, largest.high, largest.metric)})"
+        which = "the one difference" if len(found) == 1 else f"any of the {len(found)} differences"
+        return (
+            f"Over {seeds(count)} the study does not decide {which} of {what} to {_base(evidence)}: every simultaneous"
+            f" interval holds zero; the largest difference is {told}{held}."
+        )
+    if undecided:
+        parts.append(f"{several(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided")
+    return f"Compared with {_base(evidence)} over {seeds(count)}: {'; '.join(parts)}."
+
+
+def each_effect(effects: Sequence[Effect], evidence: Evidence) -> list[str]:
+    """A sentence for each comparison of the primary family."""
+    found = []
+    what = metric_name(evidence.metric)
+    undecided = [effect for effect in effects if effect.verdict == "undecided"]
+    shared = {found_with_power(effect) for effect in undecided}
+    for effect in effects:
+        who = subject(effect, evidence)
+        if effect.estimate is None:
+            found.append(f"{who}: no estimate, because no seed ties it to {_base(evidence)}.")
+            continue
+        told = f"{who} {change(effect, what=what)} ({interval(effect)}): {effect.verdict}"
+        if effect.verdict == "undecided":
+            rest = outlook(effect, power_of=_goal(effect), with_power=len(shared) > 1)
+            told += f"; {rest}" if rest else ""
+        if effect.verdict in ("helps", "hurts") and effect.smallest_effect is not None:
+            told += _relevance(effect)
+        if diverging := diverged(evidence, effect.name):
+            told += f"; {diverging}"
+        found.append(f"{told}.")
+    if len(shared) == 1 and (sentence := shared.pop()):
+        found.append(f"{sentence}.")
+    return found
+
+
+def about_equivalence(effects: Sequence[Effect], evidence: Evidence) -> list[str]:
+    """Why `no relevant effect` cannot be concluded, where no smallest effect was declared."""
+    if evidence.smallest_effect is not None or not any(effect.verdict == "undecided" for effect in effects):
+        return []
+    return [
+        "Undecided does not mean no effect: that none is relevant could only be shown against a smallest effect of"
+        " interest, and the study declares none (study.smallest_effect)."
+    ]
+
+
+def one_variant(evidence: Evidence, rows: Sequence[Effect]) -> str:
+    """Where there is nothing to compare."""
+    row = rows[0]
+    what = metric_name(evidence.metric)
+    if row.estimate is None:
+        return f"There is no answer: no run of {row.name} is complete with a figure of {what}."
+    spread = ""
+    if row.low is not None and row.high is not None:
+        spread = f" (95 % interval {mean(row.low, row.metric)} to {mean(row.high, row.metric)})"
+    return (
+        f"There is nothing to compare, as the study has one variant; {what} of {row.name} is"
+        f" {mean(row.estimate, row.metric)} over {seeds(row.n)}{spread}."
+    )
+
+
+def _decided(effect: Effect, evidence: Evidence) -> str:
+    assert effect.estimate is not None
+    assert effect.low is not None
+    assert effect.high is not None
+    metric = effect.metric
+    return (
+        f"{subject(effect, evidence)} {effect.verdict} ({amount(effect.estimate, metric)} of {metric_name(metric)},"
+        f" 95 % simultaneous interval {span(effect.low, effect.high, metric)})"
+    )
+
+
+def _base(evidence: Evidence) -> str:
+    if evidence.design in ("factorial", "fractional"):
+        return "each factor's baseline level, averaged over the other factors,"
+    return evidence.baseline.name
+
+
+def _goal(effect: Effect) -> str:
+    if effect.smallest_effect is not None:
+        smallest = effect.smallest_effect
+        return (
+            f"an effect of {number(smallest, effect.metric)}{unit(effect.metric, smallest)}, the smallest of interest,"
+        )
+    return f"a true effect as large as this one ({size(effect)})"
+
+
+def _relevance(effect: Effect) -> str:
+    """Whether an effect that is there is also shown to be of interest."""
+    assert effect.smallest_effect is not None
+    assert effect.low is not None
+    assert effect.high is not None
+    nearest = min(abs(effect.low), abs(effect.high))
+    if nearest >= effect.smallest_effect:
+        return ", and by a relevant amount"
+    smallest = f"{number(effect.smallest_effect, effect.metric)}{unit(effect.metric, effect.smallest_effect)}"
+    return f", though it is not shown that the effect is as large as {smallest}"
