@@ -95,6 +95,7 @@ class FakeStudy:
         at_best = {key: float(value) if value else None for key, value in best.items()}
         for scores in (numbers, at_best):
             scores["epoch"] = int(scores["epoch"] or 0)
+        verdict = "diverged" if diverged else "fits" if place % 3 == 2 else "overfits"
         onset = at_best["epoch"] if place % 3 != 2 and not diverged else None
         result = {
             "status": "diverged" if diverged else "complete", "run_id": folder.name, "seed": seed,
@@ -102,9 +103,8 @@ class FakeStudy:
             "labels": "several" if self.several else "one", "bands": ["red", "green", "blue"],
             "images": {"train": 100, "val": self.images, "probe": self.images}, "epochs": self.epochs,
             "best": at_best, "last": numbers, "deployed": {"which": "last", **numbers},
-            "overfitting": {"onset_epoch": onset, "verdict": "diverged" if diverged else "overfits" if onset else "fits",
-                            "sentence": "diverged" if diverged else "as made up", "excess_loss": 0.1},
-            "early_stopping": [{"patience": 3, "stop_epoch": 9, "best_epoch": 5, "accuracy/val": 0.6, "nll/val": 0.9, "saved": 0.25}],
+            "overfitting": {"onset_epoch": onset, "verdict": verdict, "sentence": f"{verdict}, as made up"},
+            "early_stopping": [{"patience": 3, "stop_epoch": 9, "best_epoch": 5, "accuracy/val": 0.6, "saved": 0.25}],
             "floor": {"random_forest": {"accuracy": 0.55, "nll": 1.0}, "best": "random_forest"},
             "finetune": {"stages": [{"name": "head", "parameters": 10, "trained_from_epoch": 1, "rate": 1.0}]},
             "cost": {"seconds": 10.0 + place, "parameters": 1000 * (place + 1)},
@@ -126,7 +126,8 @@ class FakeStudy:
         rows = []
         for epoch in range(1, self.epochs + 1):
             share = epoch / self.epochs
-            val = 1.2 - 0.6 * min(share * 2, 1) + 0.3 * max(share - 0.5, 0) * (3 - place % 3) + 0.01 * seed
+            rise = 0.3 * max(share - 0.5, 0) * (3 - place % 3)
+            val = 1.2 - 0.6 * min(share * 2, 1) + rise + 0.01 * seed
             numbers = {
                 "nll/val": val, "accuracy/val": end * (1 - math.exp(-5 * share)) / (1 - math.exp(-5)), "ece/val": 0.1 * share,
                 "nll/probe": 1.2 - share, "accuracy/probe": 0.5 + 0.5 * share,

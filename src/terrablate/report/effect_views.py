@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from terrablate.report.names import counted, difference, interval, metric, number, sign_of
+from terrablate.study.statistics.power import MOST_SEEDS
 
 if TYPE_CHECKING:
     from terrablate.study.effects import Effect
@@ -43,7 +44,9 @@ def page_rows(effects: Sequence["Effect"], declared: str) -> list[dict[str, Any]
         row = {name: _plain(getattr(effect, name)) for name in _NUMBERS}
         texts = ("kind", "name", "factor", "level", "role", "verdict", "method", "seeds", "n")
         row |= {name: getattr(effect, name) for name in texts}
-        row["metric"] = effect.metric if effect.which == declared else f"{effect.metric} ({effect.which})"
+        if effect.kind == "onset" and effect.baseline:
+            row["kind"] = "comparison"  # of the epochs before the onset, beside those of the other metrics
+        row["metric"] = effect.metric if effect.which in ("", declared) else f"{effect.metric} ({effect.which})"
         row["title"] = title_of(effect)
         row["needed"] = needed(effect)
         found.append(row)
@@ -55,7 +58,7 @@ def needed(effect: "Effect") -> str:
     seeds = effect.seeds_needed
     if seeds is None:
         return ""
-    return "very many" if math.isinf(seeds) else f"{seeds:.0f}"
+    return f"over {MOST_SEEDS}" if math.isinf(seeds) else f"{seeds:.0f}"
 
 
 def primary(effects: Iterable["Effect"], name: str) -> list["Effect"]:
@@ -102,14 +105,15 @@ def table_rows(effects: Sequence["Effect"], values: dict[str, "Effect"]) -> list
 
 
 def onset_rows(effects: Sequence["Effect"]) -> list[dict[str, str]]:
-    """By variant: share of runs with an onset, and epochs before it, with intervals."""
+    """By variant: runs with an onset, the interval of their share, epochs before it, and its difference."""
     by_name: dict[str, dict[str, Effect]] = {}
     for effect in effects:
         if effect.kind == "onset":
-            by_name.setdefault(effect.name, {})[effect.metric] = effect
+            key = "difference" if effect.baseline else effect.metric
+            by_name.setdefault(effect.name, {})[key] = effect
     rows = []
     for name, found in by_name.items():
-        share, time = found.get("onset_share"), found.get("onset_restricted_mean")
+        share, time, gain = (found.get(key) for key in ("onset_share", "onset_restricted_mean", "difference"))
         runs = share.n if share else 0
         rows.append(
             {
@@ -117,7 +121,8 @@ def onset_rows(effects: Sequence["Effect"]) -> list[dict[str, str]]:
                 "runs": "" if share is None else f"{round((share.estimate or 0) * runs)} of {counted(runs, 'run')}",
                 "share": "" if share is None else interval("onset_share", share.low, share.high),
                 "epochs": "" if time is None else number(time.estimate, 1),
-                "epochs_interval": "" if time is None else interval("onset_restricted_mean", time.low, time.high),
+                "difference": "" if gain is None else difference(gain.metric, gain.estimate),
+                "interval": "" if gain is None else interval(gain.metric, gain.low, gain.high),
             }
         )
     return rows

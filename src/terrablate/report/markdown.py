@@ -69,11 +69,17 @@ def markdown(answer: "Answer", problems: Sequence[str], made: str, pictures: Col
     if "curves.png" in pictures:
         parts += ["## Curves", "![Val and probe NLL against the epoch, a panel a variant](curves.png)"]
     if rows := effect_views.onset_rows(answer.effects):
-        header = ("variant", "onset in", "95 % of that share", "epochs before the onset", "95 %")
-        cells = [[row["name"], row["runs"], row["share"], row["epochs"], row["epochs_interval"]] for row in rows]
-        parts += ["When overfitting begins:", effect_views.markdown_table(header, cells, left=2)]
+        header = ("variant", "onset in", "95 % of that share", "epochs before the onset", "difference", "95 %")
+        keys = ("name", "runs", "share", "epochs", "difference", "interval")
+        cells = [[row[key] for key in keys] for row in rows]
+        parts += [
+            "When overfitting begins; a run without onset counts with its budget:",
+            effect_views.markdown_table(header, cells, left=2),
+        ]
+    if answer.coverage:
+        parts += ["## What the intervals cover", "\n".join(f"- {plain(sentence)}" for sentence in answer.coverage)]
     if answer.warnings or problems:
-        listed = [f"- {plain(sentence)}" for sentence in (*answer.warnings, *problems)]
+        listed = [f"- {plain(sentence)}" for sentence in dict.fromkeys((*answer.warnings, *problems))]
         parts += ["## What to know before believing it", "\n".join(listed)]
     if fallen := facts.fallen(evidence.runs):
         cells = [[run["variant"], str(run["seed"]), run["status"], run["reason"]] for run in fallen]

@@ -60,6 +60,7 @@ def study_page(
         answer=answer.sentences[0] if answer.sentences else "No run has ended well yet.",
         sentences=answer.sentences[1:],
         warnings=answer.warnings,
+        coverage=answer.coverage,
         problems=problems,
         facts=_facts(evidence, times, answer.warnings),
         fallen=facts.fallen(evidence.runs),
