@@ -128,14 +128,12 @@ class FakeStudy:
             share = epoch / self.epochs
             rise = 0.3 * max(share - 0.5, 0) * (3 - place % 3)
             val = 1.2 - 0.6 * min(share * 2, 1) + rise + 0.01 * seed
+            accuracy = end * (1 - math.exp(-5 * share)) / (1 - math.exp(-5))
             numbers = {
-                "nll/val": val, "accuracy/val": end * (1 - math.exp(-5 * share)) / (1 - math.exp(-5)), "ece/val": 0.1 * share,
-                "nll/probe": 1.2 - share, "accuracy/probe": 0.5 + 0.5 * share,
+                "nll/val": val, "accuracy/val": accuracy, "ece/val": 0.1 * share, "nll/probe": 1.2 - share,
+                "accuracy/probe": 0.5 + 0.5 * share, "gap/loss": val - 1.2 + share,
+                "gap/accuracy": 0.5 + 0.5 * share - accuracy,
             }  # fmt: skip
-            numbers |= {
-                "gap/loss": val - numbers["nll/probe"],
-                "gap/accuracy": numbers["accuracy/probe"] - numbers["accuracy/val"],
-            }
             if diverged and epoch > 2:
                 numbers = dict.fromkeys(numbers, math.nan)
             known = {key: f"{value:.7f}" if math.isfinite(value) else "nan" for key, value in numbers.items()}

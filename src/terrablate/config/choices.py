@@ -79,18 +79,16 @@ def help_text(command: str, purpose: str, primary: str = "train", usage: Sequenc
         usage: what may follow the command, each with what it does.
     """
     calls = [f"{'usage:' if number == 0 else '      '} {command} {words}" for number, words in enumerate(usage)]
-    lines = [purpose, "", *calls]
-    defaults = default_choices()
-    if composes_runs(primary):
-        lines += ["", "groups and choices (* default):"]
-    for group in groups() if composes_runs(primary) else ():
+    defaults = default_choices(primary)
+    lines = [purpose, "", *calls, *(["", "groups and choices (* default):"] if defaults else [])]
+    for group in offered(primary):
         several = f": any of them, such as {group}=[a,b]; default {NONE_CHOSEN}" if takes_several(group) else ""
         lines.append(f"\n  {group}{several}")
         for choice in choices(group):
             mark = "*" if defaults.get(group) == choice.name else " "
             lines.append(f"  {mark} {choice.name:<16} {choice.card}")
-    for name in _with_parent(primary):
-        lines += ["", f"{'other ' * composes_runs(primary)}settings (conf/{name}.yaml):"]
+    for name in _layers(primary):
+        lines += ["", f"other settings (conf/{name}.yaml):"]
         lines += [f"  {line}" for line in _settings_lines(name)]
     return "\n".join(lines)
 
@@ -100,37 +98,40 @@ def takes_several(group: str) -> bool:
     return default_choices().get(group) == NONE_CHOSEN
 
 
-def default_choices() -> dict[str, str]:
-    """The default choice of every group, from the primary config; `[]` where any subset may be chosen."""
-    import yaml
+def default_choices(primary: str = "train") -> dict[str, str]:
+    """The default choice of every group that a primary config takes; `[]` where any subset may be chosen.
 
-    content = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
-    entries = [entry for entry in content["defaults"] if isinstance(entry, dict)]
-    pairs = [(group, name) for entry in entries for group, name in entry.items()]
-    return {group: NONE_CHOSEN if name == [] else name for group, name in pairs if not group.startswith("override ")}
+    `null` where nothing is chosen by default.
+
+    Args:
+        primary: name of the primary config.
+    """
+    entries = [entry for content in _layers(primary).values() for entry in content["defaults"]]
+    pairs = [(group, name) for entry in entries if isinstance(entry, dict) for group, name in entry.items()]
+    written = {group: NONE_CHOSEN if name == [] else name or "null" for group, name in pairs}
+    return {group: name for group, name in written.items() if not group.startswith("override ")}
+
+
+def offered(primary: str = "train") -> list[str]:
+    """The groups of which a primary config takes a choice."""
+    taken = default_choices(primary)
+    return [group for group in groups() if group in taken]
 
 
 def settings(primary: str = "train") -> dict[str, Any]:
     """The keys of a primary config outside of groups, with their defaults; a command's own ones come first."""
-    import yaml
-
     found: dict[str, Any] = {}
-    for name in _with_parent(primary):
-        content = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    for content in _layers(primary).values():
         found |= {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
     return found
 
 
-def composes_runs(primary: str) -> bool:
-    """Whether a primary config holds the config of a run, with its groups, and not a command's own keys alone."""
+def _layers(primary: str) -> dict[str, dict[str, Any]]:
+    """A primary config and, where it is built on that of a run, this one; by name."""
     import yaml
 
-    return primary == "train" or "train" in yaml.safe_load((CONF / f"{primary}.yaml").read_text("utf-8"))["defaults"]
-
-
-def _with_parent(primary: str) -> list[str]:
-    """Names of the primary configs whose keys a command takes; its own come first."""
-    return list(dict.fromkeys((primary, "train"))) if composes_runs(primary) else [primary]
+    own = yaml.safe_load((CONF / f"{primary}.yaml").read_text(encoding="utf-8"))
+    return {primary: own} | (_layers("train") if "train" in own["defaults"] else {})
 
 
 def _settings_lines(primary: str) -> list[str]:

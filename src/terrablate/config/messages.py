@@ -195,10 +195,9 @@ def _known_keys(key: str, primary: str = "train") -> list[str]:
     """Keys that may stand where a dotted key does: in the primary config, in a choice, in a setting."""
     settings = choices.settings(primary)
     parent = key.rpartition(".")[0]
-    with_groups = choices.composes_runs(primary)
     if not parent:
-        return [*choices.groups(), *settings] if with_groups else list(settings)
-    for group, names in _chosen().items() if with_groups else ():
+        return list(dict.fromkeys([*choices.offered(primary), *settings]))
+    for group, names in _chosen().items():
         if parent in (places := {_place(group, name): name for name in names}):
             return choices.keys(group, places[parent])
     return list(settings[parent]) if isinstance(settings.get(parent), dict) else []

@@ -1,5 +1,6 @@
 """Writing pages: of a study, of runs, of one run; once, or whenever something changes."""
 
+import dataclasses
 import functools
 import logging
 import sys
@@ -122,11 +123,18 @@ def write_run(folder: Path, output: Path, reload: int | None = None) -> Written:
     from terrablate.report.run_page import run_page
     from terrablate.study.evidence import read_runs
 
-    evidence = read_runs([folder])
+    evidence = _called(read_runs([folder]), "this run")
     html, problems = run_page(evidence, output, _now(), reload)
     page = output / PAGE
     _put({page: html.encode()})
     return Written(page, evidence.runs[0].texts.get("overfitting.sentence", evidence.runs[0].status), problems)
+
+
+def _called(evidence: "Evidence", name: str) -> "Evidence":
+    """With another name for its only variant."""
+    variants = tuple(dataclasses.replace(variant, name=name) for variant in evidence.variants)
+    runs = tuple(dataclasses.replace(run, variant=name) for run in evidence.runs)
+    return dataclasses.replace(evidence, variants=variants, runs=runs)
 
 
 def write_after_study(answered: "Answer", folder: Path) -> None:

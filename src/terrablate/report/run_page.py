@@ -130,7 +130,6 @@ def _stops(result: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "patience": str(row.get("patience")),
             "stop": "never" if row.get("stop_epoch") is None else str(row["stop_epoch"]),
-            "best": str(row.get("best_epoch")),
             "accuracy": number(row.get("accuracy/val"), 3),
             "nll": number(row.get("nll/val"), 3),
             "saved": "" if row.get("saved") is None else f"{100 * row['saved']:.0f} %",

@@ -8,6 +8,10 @@ function setUpCalibration() {
   const baseline = D.variants[0].name;
   measures.variant = names.find((name) => name === errors.variant) || names[0];
   const made = figure(byId('reliability'), 'Reliability diagram: accuracy against confidence', reliability);
+  if (names.length === 1) {
+    byId('ece').parentElement.replaceWith(el('p', {text: `Expected calibration error of ${names[0]}: ${num(mean(D.mistakes[names[0]].ece), 3)}`
+      + `${D.mistakes[names[0]].ece.length > 1 ? `, mean of ${counted(D.mistakes[names[0]].ece.length, 'run')}` : ''}.`}));
+  }
   const errorsOf = figure(byId('ece'), 'Expected calibration error of each variant', calibrationErrors);
   const controls = () => replace(byId('calibration-controls'), names.length > 1 ? select('Variant', names.map((n) => [n, n]), measures.variant,
     (v) => { measures.variant = v; controls(); refresh(made); }) : null);
