@@ -245,11 +245,13 @@ def _files_of(folders: Iterable[Path]) -> list[Path]:
 
 
 def _files_of_study(folder: Path) -> list[Path]:
+    from terrablate.report.running import with_running
     from terrablate.study.evidence import read_study
 
     own = [folder / name for name in _WATCHED]
     try:
-        return own + _files_of(run.folder for run in read_study(folder).runs if run.folder is not None)
+        runs = with_running(read_study(folder)).runs
+        return own + _files_of(run.folder for run in runs if run.folder is not None)
     except UserError:
         return own
 

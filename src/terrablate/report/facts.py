@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 OPENINGS = "test_openings.csv"
 NEVER_OPENED = "test split never opened"
 _ENDED_WELL = "complete"
-_NOT_YET = ("missing", "interrupted", "busy")
 _PACKAGES = "provenance.packages."
 _SHORT = 10
 
@@ -46,7 +45,6 @@ def fallen(runs: Sequence["RunOf"]) -> list[dict[str, Any]]:
             "seed": run.seed,
             "status": _word(run.status),
             "reason": run.reason,
-            "waits": run.status in _NOT_YET,
         }
         for run in runs
         if run.status != _ENDED_WELL

@@ -60,6 +60,8 @@ class Records:
             return {}
         rows = list(csv.reader(io.StringIO(text, newline="")))
         header = rows[0]
+        if len(rows[-1]) < len(header) and len(rows) > 1:
+            rows.pop()  # is being written
         chosen = [(place, name) for place, name in enumerate(header) if name == "epoch" or name not in _NOT_CURVES]
         measured = [place for place, name in chosen if name.endswith(("/val", "/probe"))]
         try:

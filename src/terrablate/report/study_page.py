@@ -10,6 +10,7 @@ from terrablate.report.page import render
 from terrablate.report.payload import MOST_PICTURE_BYTES, payload
 from terrablate.report.pictures import Pictures
 from terrablate.report.records import Records
+from terrablate.report.running import with_running
 
 if TYPE_CHECKING:
     from terrablate.study.answers import Answer
@@ -34,7 +35,7 @@ def study_page(
     Returns:
         The page, the data in it, and what was damaged and left out.
     """
-    evidence, records = answer.evidence, Records()
+    evidence, records = with_running(answer.evidence), Records()
     data = payload(evidence, answer.effects, records, output, Pictures(MOST_PICTURE_BYTES))
     times, openings = facts.openings(evidence.folder, records) if evidence.folder else (facts.NEVER_OPENED, [])
     problems = list(dict.fromkeys([*evidence.problems, *records.problems]))

@@ -67,10 +67,12 @@ function endsInWords(variant) {
   const onsets = finite(found.map((end) => end.onset));
   const bad = runsOf(variant).filter((run) => run.status !== 'complete');
   const words = [];
-  if (!found.length) words.push('no run ended well');
+  if (!found.length) words.push('no run has ended well');
   else if (onsets.length) words.push(`onset at epoch ${free(median(onsets))}, ${onsets.length} of ${counted(found.length, 'seed')}`);
   else if (finite(found.map((end) => end.best)).length) words.push(`no onset; best epoch ${free(median(finite(found.map((end) => end.best))))}`);
-  if (bad.length && found.length) words.push(`${bad.length} left out`);
+  const running = bad.filter((run) => run.status === 'running').length;
+  if (running) words.push(`${running} running`);
+  if (bad.length > running && found.length) words.push(`${bad.length - running} left out`);
   return words.join('; ');
 }
 

@@ -60,7 +60,7 @@ function captionOfEffects() {
   const thick = rows.some((row) => row.low_single !== null && row.low_single !== row.low);
   const words = [`Difference of val ${told.label}${told.unit ? ` in ${told.unit}` : ''}${
     effects.view === 'comparison' ? ` to “${D.variants[0].name}”` : ''}.`];
-  if (!bars) words.push('No intervals: they take two seeds or more.');
+  if (!bars) words.push(rows.some((row) => row.n > 1) ? 'No intervals can be estimated.' : 'No intervals: they take two seeds or more.');
   else if (primary) words.push(`Line: 95 % interval${thick ? ', simultaneous over all rows; thick: each row by itself' : ''}.`);
   else words.push('Line: 95 % interval of each row by itself. Exploratory: not corrected for how many are looked at.');
   const zone = zoneOf(rows);
