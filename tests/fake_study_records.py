@@ -170,7 +170,7 @@ class FakeStudy:
             self._worst(folder, labels, logits)
 
     def _worst(self, folder: Path, labels: Any, logits: Any) -> None:
-        (folder / "worst").mkdir()
+        (folder / "worst").mkdir(exist_ok=True)
         wrong = range(self.images) if self.several else np.flatnonzero(logits.argmax(1) != labels).tolist()
         index = []
         for rank, number in enumerate(list(wrong)[: self.pictures]):

@@ -64,16 +64,19 @@ def needed(effect: "Effect") -> str:
 def primary(effects: Iterable["Effect"], name: str) -> list["Effect"]:
     """The effects that answer the question: of the primary metric, of the kind that the design estimates.
 
+    None where nothing could be estimated; else also those of variants that have no figures.
+
     Args:
         effects: of the answer.
         name: of the primary metric.
     """
     found = [each for each in effects if each.metric == name and each.role == "primary" and each.kind in VIEWS]
     found = [each for each in found if each.seeds == "planned"] or found
-    kind = next(
-        (kind for kind in ("main_effect", "alias_chain", "comparison") if any(e.kind == kind for e in found)), ""
-    )
-    return [each for each in found if each.kind == kind]
+    for kind in ("main_effect", "alias_chain", "comparison"):
+        own = [each for each in found if each.kind == kind]
+        if any(each.estimate is not None for each in own):
+            return own
+    return []
 
 
 def means(effects: Iterable["Effect"], name: str) -> dict[str, "Effect"]:
