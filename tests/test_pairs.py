@@ -42,7 +42,7 @@ FAMILIES = {
     "weights": ["weights=scratch", "weights=file weights.head=keep", "weights=file weights.partial=true"],
     "debug": ["debug.max_train_batches=2", "debug=smoke", "debug=one_batch", "debug=overfit_ten debug.epochs=2",
               "debug=profiler debug.max_train_batches=2"],
-    "logger": ["logger=csv", "logger=wandb logger.mode=offline"],
+    "logger": ["logger=csv", "logger=tensorboard", "logger=wandb logger.mode=offline"],
 }  # fmt: skip
 """Levels of groups that are too large to take every choice, that need data, or that need more than a name."""
 ONE_LEVEL = {"trainer": "trainer=cpu trainer.threads=1", "study": "study=none"}

@@ -1,8 +1,7 @@
 """What stands in W&B's offline files: names, summary, attachments, and one whole run after a cut-off one."""
 
-import struct
-import time
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +10,11 @@ import pytest
 
 from terrablate.config import Config
 from terrablate.training.classifier import Classifier
-from terrablate.training.loggers import _mode, make_loggers
+from terrablate.training.loggers import make_loggers
 from terrablate.training.record import Record
 from terrablate.training.run import run
+from terrablate.training.wandb_curves import _mode
+from wandb_files import histories, records, started, summaries
 
 TINY = (
     "model=small_cnn", "model.width=4", "epochs=3", "batch_size=16", "trainer=cpu", "trainer.threads=1",
@@ -30,47 +31,6 @@ def _logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def records(folder: Path) -> list[Any]:
-    """All records of a run that was closed; W&B's own process may write the last ones a moment after `finish`."""
-    for _ in range(100):
-        found = list(_read(folder))
-        if any(record.HasField("exit") for record in found):
-            break
-        time.sleep(0.1)
-    return found
-
-
-def _read(folder: Path) -> Iterator[Any]:
-    """The records of a .wandb file: a LevelDB log (blocks of 32 KiB, checksum, length and kind before each piece)."""
-    from wandb.proto import wandb_internal_pb2
-
-    (file,) = folder.glob("*.wandb")
-    content = file.read_bytes()
-    assert content[:4] == b":W&B"
-    place, whole = 7, b""
-    while place + 7 <= len(content):
-        if (left := 32768 - place % 32768) < 7:
-            place += left
-            continue
-        length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
-        whole += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a whole record, or its last piece
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    logged = [record.history for record in records(folder) if record.HasField("history")]
-    return [{item.key or "/".join(item.nested_key): item.value_json for item in each.item} for each in logged]
-
-
-def the_run(folder: Path) -> Any:
-    return next(record.run for record in records(folder) if record.HasField("run"))
-
-
 def offline(record: Record) -> list[Path]:
     return sorted((record.folder / "wandb").glob("offline-run-*"))
 
@@ -78,33 +38,59 @@ def offline(record: Record) -> list[Path]:
 def test_a_finished_run_stands_whole_in_one_offline_file(compose: Callable[..., Config]) -> None:
     record = run(compose(*TINY))
     (folder,) = offline(record)
-    started = the_run(folder)
-    assert started.run_id == record.folder.name
-    assert (started.run_group, started.job_type, started.project) == ("a_study", "aug=flip", "terrablate")
-    assert set(started.tags) == {"x", "y", "aug=flip", "synthetic data"}
-    curves = [row for row in rows(folder) if "nll/val" in row]
+    run_of = started(folder)
+    assert run_of.run_id == record.folder.name
+    assert (run_of.run_group, run_of.job_type, run_of.project) == ("a_study", "aug=flip", "terrablate")
+    assert set(run_of.tags) == {"x", "y", "aug=flip", "synthetic data"}
+    config = {item.key: json.loads(item.value_json) for item in run_of.config.update}
+    assert (config["variant"], config["levels"]) == ("aug=flip", {"aug": "flip"})
+    assert config["model"]["width"] == 4
+    curves = [row for row in histories(folder) if "nll/val" in row]
     assert [row["epoch"] for row in curves] == ["1", "2", "3"]
-    wanted = {
-        "nll/val", "nll/probe", "objective/train", "gap/loss", "gap/accuracy", "accuracy/val", "accuracy/probe",
-    }  # fmt: skip
-    assert wanted <= set(curves[0])
-    summary = {
-        item.key or "/".join(item.nested_key): item.value_json
-        for each in records(folder)
-        if each.HasField("summary")
-        for item in each.summary.update
-    }
+    assert all(float(row["_step"]) == float(row["epoch"]) for row in curves)
+    summary = summaries(folder)
     result = record.result()
     assert result is not None
     assert float(summary["best/nll/val"]) == result["best"]["nll/val"]
     assert float(summary["deployed/accuracy/val"]) == result["deployed"]["accuracy/val"]
+    assert float(summary["overfitting/gap_loss"]) == pytest.approx(result["overfitting"]["gap_loss"])
     assert result["overfitting"]["verdict"] in summary["overfitting/verdict"]
-    attached = {name for row in rows(folder) for name in row}
-    assert any("curves" in name for name in attached)
-    assert any("augmentations" in name for name in attached)
-    assert any("confusion/val" in name for name in attached)
+    assert float(summary["cost/total_seconds"]) == pytest.approx(result["cost"]["seconds"])
+    assert float(summary["floor/accuracy"]) == result["floor"][result["floor"]["best"]]["accuracy"]
+    attached = {
+        name.split("/")[0] + "/" + name.split("/")[1] for row in histories(folder) for name in row if "/" in name
+    }
+    assert {"pictures/curves", "pictures/augmentations", "errors/confusion_table", "errors/by_class"} <= attached
+    last = histories(folder)[-1]
+    assert last["errors/worst/count"] == "16"
+    assert all(caption.startswith("true: ") for caption in json.loads(last["errors/worst/captions"]))
     exits = [each.exit.exit_code for each in records(folder) if each.HasField("exit")]
     assert exits == [0]
+
+
+def test_the_names_make_few_sections_of_what_belongs_together(compose: Callable[..., Config]) -> None:
+    (folder,) = offline(run(compose(*TINY, "epochs=2")))
+    row = next(row for row in histories(folder) if "nll/val" in row)  # the last one has the pictures, too
+    sections: dict[str, set[str]] = {}
+    for name in row:
+        if not name.startswith("_"):
+            section, _, panel = name.partition("/")
+            sections.setdefault(section, set()).add(panel)
+    assert sections == {
+        "epoch": {""},
+        "nll": {"val", "probe"},
+        "accuracy": {"val", "probe"},
+        "gap": {"loss", "accuracy"},
+        "objective": {"train"},
+        "val": {"accuracy_macro", "f1_macro", "kappa", "ece", "top5"},
+        "optim": {"lr", "step"},
+        "cost": {"seconds", "images_per_second"},
+    }
+    axes = {
+        each.metric.name or each.metric.glob_name: each.metric for each in records(folder) if each.HasField("metric")
+    }
+    assert axes["epoch"].options.hidden
+    assert axes["*"].step_metric == "epoch"
 
 
 def test_a_resumed_run_is_whole_in_a_fresh_file_and_the_old_one_is_superseded(
@@ -127,8 +113,8 @@ def test_a_resumed_run_is_whole_in_a_fresh_file_and_the_old_one_is_superseded(
     monkeypatch.setattr(Classifier, "training_step", whole)
     record = run(config)
     (fresh,) = offline(record)
-    assert [row["epoch"] for row in rows(fresh) if "nll/val" in row] == ["1", "2", "3"]
-    assert the_run(fresh).run_id == record.folder.name
+    assert [row["epoch"] for row in histories(fresh) if "nll/val" in row] == ["1", "2", "3"]
+    assert started(fresh).run_id == record.folder.name
     assert len(list((record.folder / "wandb").glob("superseded-offline-run-*"))) == 1
 
 
@@ -149,8 +135,8 @@ def test_a_group_that_is_asked_for_goes_before_the_study(
     compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {}
-    started = SimpleNamespace(define_metric=lambda *_, **__: None)
-    monkeypatch.setattr("wandb.init", lambda **given: asked.update(given) or started)
+    stand_in = SimpleNamespace(define_metric=lambda *_, **__: None)
+    monkeypatch.setattr("wandb.init", lambda **given: asked.update(given) or stand_in)
     make_loggers(compose(*TINY, "logger.group=mine", "logger.job_type=sort"), "id", tmp_path, [])
     assert (asked["group"], asked["job_type"]) == ("mine", "sort")
     make_loggers(compose("logger=wandb"), "id", tmp_path, [])

@@ -5,6 +5,7 @@ from terrablate.config.checks.data import check_data, selected_bands
 from terrablate.config.checks.debug import check_debug, check_lr_find
 from terrablate.config.checks.finetune import check_finetune
 from terrablate.config.checks.labels import check_labels
+from terrablate.config.checks.logger import check_logger
 from terrablate.config.checks.network import SMALLEST_SIZE, check_network
 from terrablate.config.checks.regularize import check_regularize
 from terrablate.config.checks.surgery import check_surgery
@@ -26,8 +27,9 @@ def check(config: Config, *, reads_data: bool = True) -> None:
         ConfigError: names the keys, what was given and what is allowed.
     """
     check_data(config, reads_data=reads_data)
-    if reads_data:  # else nothing is trained, and no objective has to fit
+    if reads_data:  # else nothing is trained, no objective has to fit, and nothing is logged
         check_labels(config)
+        check_logger(config)
     check_network(config)
     check_surgery(config)
     check_weights(config)

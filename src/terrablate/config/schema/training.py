@@ -239,7 +239,7 @@ class Debug:
 class Logger:
     """Where curves go besides the record."""
 
-    name: Literal["csv", "wandb"]
+    name: Literal["csv", "wandb", "tensorboard"]
     project: str | None = None
     entity: str | None = None
     group: str | None = None
