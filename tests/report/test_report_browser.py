@@ -33,11 +33,20 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
     def see(self, anchor: str) -> None:
-        """Scroll through a section, so that its figures are drawn."""
-        for plot in self.page.locator(f"#{anchor}, #{anchor} .plot").all():
-            plot.evaluate("node => node.scrollIntoView()")
-        self.page.wait_for_function(
-            "(id) => [...document.querySelectorAll(`#${id} .plot`)].every((plot) => plot.dataset.drawn)", arg=anchor
+        """Scroll through a section, and wait until each of its figures is drawn."""
+        self.page.evaluate(
+            """async (id) => {
+              const section = document.getElementById(id);
+              section.scrollIntoView();
+              for (const plot of section.querySelectorAll('.plot')) {
+                while (plot.isConnected && !plot.dataset.drawn) {
+                  plot.scrollIntoView();
+                  await new Promise((resolve) => setTimeout(resolve, 20));
+                }
+              }
+              section.scrollIntoView();
+            }""",
+            anchor,
         )
 
     def text(self, selector: str) -> str:

@@ -88,6 +88,8 @@ def test_mistakes_are_told_in_a_sentence(
         (("watchh=1",), r"watchh: there is no such key \(did you mean watch\?\)"),
         (("study=first", "watch=maybe"), "watch=maybe: expected true or false"),
         (("study=first", "every=0"), "every=0: expected"),
+        (("study=first", "wandb=me"), "wandb=me: expected entity/project"),
+        (("run=x", "wandb=me/mine"), "a workspace is of a study"),
         (("model=lenet",), "model: there is no such key"),
         ((f"run={tmp_path}/nowhere",), "there is no such folder"),
         ((f"run={tmp_path}/begun",), "has not ended"),
@@ -229,6 +231,22 @@ def test_watching_writes_anew_when_a_run_ends_and_ends_well(
     html = (home / "report.html").read_text(encoding="utf-8")
     assert "9 runs: 9 complete" in html
     assert 'data-reload=""' in html
+
+
+def test_the_workspace_of_a_study_is_made_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = FakeStudy(tmp_path, variants=["a"], seeds=[0], pictures=0).write()
+    monkeypatch.setattr(command, "_pictures", lambda *_: {})
+    saved = []
+
+    def save(study: Path, entity: str, project: str) -> str:
+        saved.append((study, entity, project))
+        return "https://wandb.ai/me/mine"
+
+    monkeypatch.setattr("terrablate.study.workspace.save_workspace", save)
+    status, _ = told(monkeypatch, capsys, f"study={home}", "wandb=me/mine")
+    assert (status, saved) == (0, [(home, "me", "mine")])
 
 
 def test_a_page_that_cannot_be_drawn_is_a_warning(

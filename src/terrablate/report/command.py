@@ -81,10 +81,15 @@ def make_report(settings: Settings) -> None:
         def places() -> Iterable[Path]:
             return _files_of_study(study)
 
+    if not settings.watch:
+        make(None).tell()
+    if settings.wandb is not None:
+        from terrablate.study.workspace import save_workspace
+
+        address = save_workspace(study_folder(settings), *settings.wandb.split("/"))
+        sys.stdout.write(f"workspace     {address}\n")
     if settings.watch:
         _watch(make, places, settings.every)
-    else:
-        make(None).tell()
 
 
 def write_study(folder: Path, output: Path, reload: int | None = None) -> Written:

@@ -35,6 +35,7 @@ class Settings:
     output: Annotated[str | None, Field(description="a folder")]
     watch: Bool
     every: Positive
+    wandb: Annotated[str | None, Field(pattern=r"^[^/]+/[^/]+$", description="entity/project, as W&B calls them")]
     studies_dir: str
 
 
@@ -64,6 +65,8 @@ def settings_of(composed: "DictConfig") -> Settings:
     if len(given) != 1:
         found = " and ".join(given) if given else "none of them"
         raise ConfigError(f"study, runs, run: give one of study=NAME, runs=FOLDER and run=FOLDER; {found} was given")
+    if settings.wandb is not None and settings.study.name is None:
+        raise ConfigError(f"wandb={settings.wandb}: a workspace is of a study; give study=NAME")
     return settings
 
 
