@@ -50,7 +50,7 @@ function setUpChooser() {
   const quick = (text, places) => el('button', {type: 'button', class: 'quiet', text, onclick: () => choose(places)});
   replace(panel, el('input', {type: 'search', placeholder: 'find a variant', 'aria-label': 'Find a variant', oninput: (event) => {
     for (const item of list.children) item.hidden = !item.dataset.name.includes(event.target.value.toLowerCase());
-  }}), el('div', {class: 'controls'}, quick('all', D.variants.keys()), quick('none', []), quick('baseline only', [0]), told.length ? quick('those with a verdict', [0, ...told]) : null), list);
+  }}), el('div', {class: 'controls'}, quick('all', [...D.variants.keys()]), quick('none', []), quick('baseline only', [0]), told.length ? quick('those with a verdict', [0, ...told]) : null), list);
   const open = (shown) => { panel.hidden = !shown; button.setAttribute('aria-expanded', String(shown)); };
   button.addEventListener('click', () => open(panel.hidden));
   document.addEventListener('click', (event) => { if (!box.contains(event.target)) open(false); });
