@@ -34,7 +34,7 @@ def write_study(
         levels: of each variant; a list of variants without.
         others: further columns, such as `overfitting.onset_epoch`.
         added: seeds that came later.
-        records: write run folders, too.
+        records: write run folders, too, in `runs` beside the folder of studies.
         config: of each record.
         steps: of the optimizer, by variant.
         definition: keys of `study.yaml`.
@@ -66,7 +66,7 @@ def write_study(
                 for column, values in (others or {}).items():
                     row[column] = "" if values[variant][seed] is None else values[variant][seed]
                 if records:
-                    run = folder.parent / "runs" / f"{variant}-s{seed}"
+                    run = folder.parents[1] / "runs" / f"{variant}-s{seed}"
                     row["folder"] = str(run)
                     write_record(run, figure, seed, config, (steps or {}).get(variant, 100), metric)
             rows.append(row)

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from terrablate.errors import UserError
 from terrablate.study import sentences as say
 from terrablate.study import side_sentences as beside
@@ -104,9 +106,10 @@ def write_answer(answer: Answer, folder: Path) -> None:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_effects(answer.effects, folder / "effects.csv")
-        write_text(folder / "summary.md", summary_md(answer))
-        write_text(folder / "effects.tex", effects_tex(answer))
+        with FileLock(folder / ".answer.lock"):  # the same study may end in two processes at once
+            write_effects(answer.effects, folder / "effects.csv")
+            write_text(folder / "summary.md", summary_md(answer))
+            write_text(folder / "effects.tex", effects_tex(answer))
     except OSError as error:
         raise UserError(f"{folder}: the answer cannot be written: {error.strerror or error}") from error
 

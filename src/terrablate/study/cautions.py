@@ -60,6 +60,16 @@ def diverged(evidence: Evidence, variant: str) -> str:
     return f"{count} of its {runs(len(mine))} diverged and {_is(count)} in no mean" if count else ""
 
 
+def lost_variants(evidence: Evidence) -> list[str]:
+    """Those of which no run counts."""
+    gone = {(run.variant, run.seed) for run in lost(evidence)}
+    return [
+        variant.name
+        for variant in evidence.variants
+        if all((run.variant, run.seed) in gone for run in evidence.runs if run.variant == variant.name)
+    ]
+
+
 def _is(count: int) -> str:
     return "is" if count == 1 else "are"
 
@@ -147,7 +157,7 @@ def _of_family(family: Family) -> list[str]:
         )
     if family.unequal_p < CLEARLY_UNEQUAL:
         sentences.append(
-            f"The spread over seeds differs clearly between variants (p = {family.unequal_p:.3f}), so that differences"
+            f"The spread over seeds seems to differ between variants (p = {family.unequal_p:.3f}), so that differences"
             " are taken seed by seed, each with its own spread and with Bonferroni's adjustment; with few seeds such"
             " intervals are wide."
         )
@@ -164,8 +174,8 @@ def _few_seeds(evidence: Evidence, family: Family | None) -> list[str]:
         return []
     return [
         f"The intervals take the spread over seeds for the same in all variants, and {seeds(count)} can hardly show"
-        " that it is not. Were that of the baseline three times as large, intervals of 95 % would hold together in 80"
-        " to 90 % of studies (experiments/results/coverage); five seeds or more are better."
+        " that it is not. Were that of the baseline three times as large, intervals of 95 % would hold together in 88 %"
+        " of studies of three seeds (experiments/results/coverage); five seeds or more are better."
     ]
 
 

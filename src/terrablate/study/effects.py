@@ -43,7 +43,7 @@ class Effect:
         image_low: lower end of the 95 % bootstrap interval over val images, the runs being held fixed.
         image_high: its upper end.
         smallest_effect: of interest, as the study declares it.
-        verdict: of a comparison.
+        verdict: of a primary effect, on the variant as it stands: where a trick is left out, `hurts` speaks for it.
         detectable: smallest effect that these seeds would have found with 80 % power.
         seeds_needed: for 80 % power; infinite where more than are counted.
         test_estimate: of the test split, where it was opened.

@@ -40,14 +40,15 @@ def with_test(
 
 
 def openings(folder: Path | None, problems: list[str]) -> int:
-    """How often the test split was opened for a study, by `test_openings.csv`."""
+    """How often the test split was opened for a study, as `test_openings.csv` counts it."""
     if folder is None:
         return 0
     try:
         with (folder / "test_openings.csv").open(encoding="utf-8", newline="") as file:
-            return sum(1 for _ in csv.DictReader(file))
+            counts = [int(row.get("count") or number) for number, row in enumerate(csv.DictReader(file), 1)]
+        return max(counts, default=0)
     except FileNotFoundError:
         return 0
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (OSError, ValueError, csv.Error):
         problems.append("test_openings.csv: is damaged; how often the test split was opened is not known")
         return 0

@@ -107,7 +107,11 @@ def _predictions(
     file = folder / "val_predictions.npz"
     try:
         with np.load(file, allow_pickle=False) as content:
-            return content["ids"], content["labels"].astype(np.int64), content[f"logits_{which}"].astype(float)
+            ids, labels = content["ids"], content["labels"].astype(np.int64)
+            logits = content[f"logits_{which}"].astype(float)
+        if ids.ndim != 1 or logits.ndim != 2 or not len(ids) == len(labels) == len(logits) > 0:
+            raise ValueError("arrays of different lengths")
+        return ids, labels, logits
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):

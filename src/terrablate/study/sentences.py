@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from terrablate.study.cautions import diverged
+from terrablate.study.cautions import diverged, lost_variants
 from terrablate.study.effects import Effect
+from terrablate.study.estimates import is_factorial
 from terrablate.study.evidence import Evidence
 from terrablate.study.wording import (
     amount,
@@ -35,10 +36,16 @@ def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
     """The answer in one sentence."""
     what = metric_name(evidence.metric)
     found = [effect for effect in effects if effect.estimate is not None]
+    lost = lost_variants(evidence)
+    if not found and is_factorial(evidence) and lost and len(lost) < len(evidence.variants):
+        return (
+            f"There is no answer: main effects are averages over all variants, and no run of {several(lost)} counts;"
+            " single variants are compared in the tables."
+        )
     if not found:
         return f"There is no answer: no two variants have complete runs of one seed with a figure of {what}."
     count = max(effect.n for effect in found)
-    largest = max(found, key=lambda effect: abs(effect.estimate or 0))
+    largest = max(found, key=lambda effect: (effect.low is not None, abs(effect.estimate or 0)))
     told = f"{subject(largest, evidence)} {amount(largest.estimate, largest.metric)}"
     if all(effect.low is None for effect in found):
         if count < 2:
@@ -61,13 +68,20 @@ def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
     undecided = [subject(effect, evidence) for effect in found if effect.verdict == "undecided"]
     if not parts:
         held = f" (95 % simultaneous interval {span(largest.low, largest.high, largest.metric)})"
-        which = "the one difference" if len(found) == 1 else f"any of the {len(found)} differences"
+        if len(found) == 1:
+            return (
+                f"Over {seeds(count)} the study does not decide the one difference of {what} to {_base(evidence)}:"
+                f" {told}, and the interval holds zero{held}."
+            )
         return (
-            f"Over {seeds(count)} the study does not decide {which} of {what} to {_base(evidence)}: every simultaneous"
-            f" interval holds zero; the largest difference is {told}{held}."
+            f"Over {seeds(count)} the study does not decide any of the {len(found)} differences of {what} to"
+            f" {_base(evidence)}: every simultaneous interval holds zero; the largest difference is {told}{held}."
         )
     if undecided:
         parts.append(f"{several(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided")
+    unknown = [subject(effect, evidence) for effect in effects if effect.estimate is None]
+    if unknown:
+        parts.append(f"nothing can be said of {several(unknown)}")
     return f"Compared with {_base(evidence)} over {seeds(count)}: {'; '.join(parts)}."
 
 
@@ -88,6 +102,7 @@ def each_effect(effects: Sequence[Effect], evidence: Evidence) -> list[str]:
             told += f"; {rest}" if rest else ""
         if effect.verdict in ("helps", "hurts") and effect.smallest_effect is not None:
             told += _relevance(effect)
+        told += _of_the_trick(effect, evidence)
         if diverging := diverged(evidence, effect.name):
             told += f"; {diverging}"
         found.append(f"{told}.")
@@ -98,7 +113,8 @@ def each_effect(effects: Sequence[Effect], evidence: Evidence) -> list[str]:
 
 def about_equivalence(effects: Sequence[Effect], evidence: Evidence) -> list[str]:
     """Why `no relevant effect` cannot be concluded, where no smallest effect was declared."""
-    if evidence.smallest_effect is not None or not any(effect.verdict == "undecided" for effect in effects):
+    undecided = [effect for effect in effects if effect.verdict == "undecided" and effect.low is not None]
+    if evidence.smallest_effect is not None or not undecided:
         return []
     return [
         "Undecided does not mean no effect: that none is relevant could only be shown against a smallest effect of"
@@ -133,9 +149,22 @@ def _decided(effect: Effect, evidence: Evidence) -> str:
 
 
 def _base(evidence: Evidence) -> str:
-    if evidence.design in ("factorial", "fractional"):
-        return "each factor's baseline level, averaged over the other factors,"
+    if is_factorial(evidence):
+        return "each factor's baseline level (averaged over the other factors)"
     return evidence.baseline.name
+
+
+def _of_the_trick(effect: Effect, evidence: Evidence) -> str:
+    """What leaving a trick out says of the trick."""
+    trick = effect.name.removeprefix("without ")
+    if evidence.design != "leave_one_out" or effect.kind != "comparison" or trick == effect.name:
+        return ""
+    meaning = {
+        "hurts": "helps beside the others",
+        "helps": "hurts beside the others",
+        "no relevant effect": "adds nothing relevant to the others",
+    }.get(effect.verdict)
+    return f", so that {trick} {meaning}" if meaning else ""
 
 
 def _goal(effect: Effect) -> str:

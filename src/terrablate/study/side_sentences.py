@@ -9,6 +9,10 @@ from terrablate.study.responses import Response
 from terrablate.study.sentences import subject
 from terrablate.study.wording import amount, metric_name, seeds, several, span
 
+_AVERAGES = (
+    "Where factors interact, a main effect is of the average over the other factors, not of each of their levels."
+)
+
 
 def about_interactions(effects: Sequence[Effect]) -> list[str]:
     """What the exploratory intervals of interactions, or of chains of them, say."""
@@ -21,7 +25,7 @@ def about_interactions(effects: Sequence[Effect]) -> list[str]:
     if not clear:
         return [f"Exploratory: of {len(effects)} {kind} no pointwise interval excludes zero.{tail}"]
     words = several(clear, most=6)
-    return [f"Exploratory: of {len(effects)} {kind} the pointwise interval of {words} excludes zero.{tail}"]
+    return [f"Exploratory: of {len(effects)} {kind} the pointwise interval of {words} excludes zero.{tail} {_AVERAGES}"]
 
 
 def about_responses(curves: Sequence[Response], evidence: Evidence) -> list[str]:

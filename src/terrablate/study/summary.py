@@ -214,6 +214,7 @@ def _command(evidence: Evidence) -> str:
     if evidence.folder is None:
         return ""
     if evidence.design == GRID:
+        words += [] if evidence.name.startswith("grid-") else [f"study.name={evidence.name}"]
         levels: dict[str, list[str]] = {}
         for variant in evidence.variants:
             for factor, level in variant.levels.items():

@@ -65,7 +65,7 @@ def exploratory_table(effects: Sequence[Effect]) -> str:
             row.append(amount(each.estimate, metric) + (f" ({ends})" if ends else ""))
         rows.append(row)
     heads = [metric_name(metric) + (f", {which}" if which in ("best", "last") else "") for metric, which in columns]
-    return markdown(["variant", *heads], rows)
+    return markdown(["variant" if effects[0].kind == "comparison" else "effect", *heads], rows)
 
 
 def latex(means: Sequence[Effect], differences: Sequence[Effect], effects: Sequence[Effect], caption: str) -> str:

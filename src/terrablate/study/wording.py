@@ -112,7 +112,7 @@ def found_with_power(effect: Effect) -> str:
     if effect.detectable is None:
         return ""
     least = f"{number(effect.detectable, effect.metric)}{unit(effect.metric, effect.detectable)}"
-    return f"{seeds(effect.n)} find a true effect of {least} with 80 % power"
+    return f"{seeds(effect.n)} {'finds' if effect.n == 1 else 'find'} a true effect of {least} with 80 % power"
 
 
 def outlook(effect: Effect, *, power_of: str, with_power: bool) -> str:

@@ -15,6 +15,10 @@ _TIE = 1e-9
 """Spreads below that share of the values are rounding."""
 
 
+_ZERO = 1e-13
+"""Differences below that are rounding: figures have seven decimals."""
+
+
 @dataclass(frozen=True)
 class BlockFit:
     """Least squares of y = variant + seed + error on the cells that are there.
@@ -210,6 +214,8 @@ def _by_seed(values: Floats, contrasts: Floats, confidence: float) -> tuple[Esti
 def _estimate(
     estimate: float, sd: float, se: float, df: float, n: int, critical: float, single: float, method: str, *, tied: bool
 ) -> Estimate:
+    if abs(estimate) <= _ZERO:
+        estimate = 0.0
     if tied or not se > 0:
         nan = float("nan")
         return Estimate(estimate, sd, nan, df, n, nan, nan, nan, nan, nan, "none", tied)

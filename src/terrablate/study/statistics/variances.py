@@ -19,8 +19,8 @@ def unequal_variances(residuals: Floats) -> float:
     Two statistics of the residuals of the block model: the largest share that one variant has in the mean squares
     (Cochran 1941, Annals of Eugenics 11, 47-52), and the share of the baseline, whose variance is part of every
     comparison. Both are compared to what simulated normal errors give on the same cells, and the smaller p-value counts
-    twice. Brown and Forsythe's test hardly ever rejects here: it takes the residuals of a seed for independent
-    (experiments/results/coverage).
+    twice. Tests such as Brown and Forsythe's take the residuals of a seed for independent, which they are not. What the
+    choice that hangs on this test does to the intervals is simulated in experiments/results/coverage.
 
     Args:
         residuals: V,S, of the block model, the baseline first; NaN where no value is.
