@@ -57,6 +57,7 @@ function layout(more = {}) {
   return {paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', showlegend: false,
     font: {family: getComputedStyle(document.body).fontFamily, size: 12, color: ink('ink')},
     margin: {l: 48, r: 12, t: 12, b: 40}, dragmode: touch ? false : 'zoom', hovermode: 'closest',
+    modebar: {bgcolor: 'rgba(0,0,0,0)', color: ink('muted'), activecolor: ink('ink')},
     hoverlabel: {bgcolor: ink('raised'), bordercolor: ink('strong'), font: {color: ink('ink'), size: 12}, align: 'left', namelength: -1},
     ...more};
 }
