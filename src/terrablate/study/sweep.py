@@ -81,13 +81,15 @@ def sweep(
 
 
 def _answer(folder: Path) -> None:
-    """Write what the study answers so far, and say it in a sentence."""
+    """Write what the study answers so far, and its page; say it in a sentence."""
+    from terrablate.report.command import write_after_study
     from terrablate.study.answers import answer, write_answer
     from terrablate.study.evidence import read_study
 
     found = answer(read_study(folder))
     write_answer(found, folder)
     show_answer(found.sentences[0], len(found.warnings), folder)
+    write_after_study(found, folder)
 
 
 def _study_of(composed: "DictConfig") -> Study:
