@@ -191,9 +191,11 @@ def test_the_page_of_a_run_shows_what_was_explained(tmp_path: Path) -> None:
     (folder / "explain" / "index.json").write_text(
         '[{"file": "gradcam.png", "title": "Grad-CAM <b>", "caption": "where it looks"}, {"file": "gone.png"}]'
     )
+    (folder / "explain" / "reasons.json").write_text('[{"method": "filters", "reason": "No filters: <i>why</i>."}]')
     after = write_run(folder, folder).page.read_text(encoding="utf-8")
     assert "Grad-CAM &lt;b&gt;" in after
     assert "where it looks" in after
+    assert "No filters: &lt;i&gt;why&lt;/i&gt;." in after
     assert after.count("data:image/png") == before.count("data:image/png") + 1
     assert not (folder / "effects.csv").exists()
 

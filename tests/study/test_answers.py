@@ -52,6 +52,18 @@ def test_verdicts_follow_the_simultaneous_intervals(tmp_path: Path) -> None:
     assert first.endswith("same has no effect as large as 1.5 points.")
 
 
+def test_the_answer_stays_short_however_many_variants_there_are(tmp_path: Path) -> None:
+    many = {"none": 0.6} | {f"up{number}": 0.7 + number / 100 for number in range(7)}
+    more = many | {f"down{number}": 0.5 for number in range(3)} | {f"same{number}": 0.6 for number in range(9)}
+    first = answered(tmp_path, figures(more, 0.002), smallest_effect=0.02).sentences[0]
+    assert "up6 helps (+1" in first  # the largest first, with all the words; the others with their numbers
+    assert first.count("simultaneous interval") == 1
+    assert "; 3 more help; " in first
+    assert first.count(" hurts (") == 3
+    assert "same0, same1, same2, same3 and 5 more have no effect as large as 2.0 points." in first
+    assert len(first) < 700
+
+
 @pytest.mark.parametrize(
     ("low", "high", "smallest", "higher", "expected"),
     [
@@ -217,6 +229,12 @@ def test_onset_is_censored_where_there_is_none(tmp_path: Path) -> None:
     assert rows["late", "onset_restricted_mean", ""].estimate == pytest.approx(160 / 3)
     assert rows["late", "onset_restricted_mean", "none"].estimate == pytest.approx(160 / 3 - 12)
     assert "Runs with onset of overfitting: none 3/3 and late 1/3." in found.sentences
+    helped = figures({"none": 0.7, "late": 0.75}, 0.002, seeds=3)
+    early = {**others, "overfitting.onset_epoch": {"none": [10, 12, 14], "late": [40, 42, 47]}}
+    assert (
+        " and delays overfitting from epoch 12 to 43 on average (exploratory)."
+        in (answered(tmp_path / "delayed", helped, others=early).sentences[0])
+    )
     stopped = {**others, "epochs": {"none": [60] * 3, "late": [60, 20, 30]}}
     short = answered(tmp_path / "short", two, others=stopped)
     share = next(each for each in short.effects if (each.name, each.metric) == ("late", "onset_restricted_mean"))

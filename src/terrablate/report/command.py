@@ -23,7 +23,15 @@ logger = logging.getLogger(__name__)
 
 PAGE, MARKDOWN = "report.html", "report.md"
 _WATCHED = ("study.yaml", "plan.json", "runs.csv", "test_openings.csv")
-_WATCHED_OF_RUNS = ("result.json", "metrics.csv", "robustness.json", "test.json", "suspects.csv", "explain/index.json")
+_WATCHED_OF_RUNS = (
+    "result.json",
+    "metrics.csv",
+    "robustness.json",
+    "test.json",
+    "suspects.csv",
+    "explain/index.json",
+    "explain/reasons.json",
+)
 
 
 @dataclass(frozen=True)

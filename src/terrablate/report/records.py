@@ -122,6 +122,12 @@ class Records:
                 found.append({"file": str(file), **words})
         return found
 
+    def unexplained(self, folder: Path) -> list[str]:
+        """`explain/reasons.json`: what this network cannot show, and why."""
+        content = self._json(folder / "explain" / "reasons.json")
+        items = content if isinstance(content, list) else []
+        return [str(item["reason"]) for item in items if isinstance(item, dict) and item.get("reason")]
+
     def suspects(self, folder: Path) -> list[dict[str, str]]:
         """`suspects.csv`: `id`, `given`, `suggested`, `score`."""
         text = self._text(folder / "suspects.csv")

@@ -46,6 +46,7 @@ def run_page(evidence: "Evidence", output: Path, made: str, reload: int | None =
         for item in records.explained(folder)
         if (key := sheets.add(folder / item["file"])) is not None
     ]
+    unexplained = records.unexplained(folder)
     augmentations = sheets.add(folder / "augmentations.png")
     network = layers(output, run.config, result)
     shown = {
@@ -57,7 +58,7 @@ def run_page(evidence: "Evidence", output: Path, made: str, reload: int | None =
         "run.html.j2",
         {**data, "kind": "run"},
         title=folder.name,
-        sections=_sections(shown, bool(explained), bool(augmentations)),
+        sections=_sections(shown, bool(explained or unexplained), bool(augmentations)),
         synthetic=data["synthetic"],
         name=folder.name,
         verdict=facts.text_of(run, "overfitting.verdict") or run.status,
@@ -71,6 +72,7 @@ def run_page(evidence: "Evidence", output: Path, made: str, reload: int | None =
         stops=_stops(result),
         augmentations=sheets.uris[augmentations] if augmentations else None,
         explained=explained,
+        unexplained=unexplained,
         layers=network[:_MOST_LAYERS],
         more_layers=max(0, len(network) - _MOST_LAYERS),
         stages=(result.get("finetune") or {}).get("stages") or [],

@@ -1,6 +1,7 @@
 """What a study answers: effects with intervals, sentences, warnings; and its files beside `runs.csv`."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def answer(evidence: Evidence) -> Answer:
     opened = openings(evidence.folder, problems)
     main = [row for row in rows if row.role == "primary" and row.kind != "variant"]
     found = [
-        *_answered(evidence, means, main),
+        *_answered(evidence, means, main, beside.delays(watched)),
         *beside.about_interactions([row for row in rows if row.kind in ("interaction", "alias_chain")]),
         *beside.about_responses(curves, evidence),
         *beside.about_onset(watched, evidence),
@@ -114,10 +115,10 @@ def write_answer(answer: Answer, folder: Path) -> None:
         raise UserError(f"{folder}: the answer cannot be written: {error.strerror or error}") from error
 
 
-def _answered(evidence: Evidence, means: list[Effect], main: list[Effect]) -> list[str]:
+def _answered(evidence: Evidence, means: list[Effect], main: list[Effect], delays: Mapping[str, str]) -> list[str]:
     if len(evidence.variants) == 1:
         return [say.one_variant(evidence, means)]
-    return [say.lead(main, evidence), *say.each_effect(main, evidence), *say.about_equivalence(main, evidence)]
+    return [say.lead(main, evidence, delays), *say.each_effect(main, evidence), *say.about_equivalence(main, evidence)]
 
 
 def _with_added(evidence: Evidence, template: Effect) -> list[Effect]:

@@ -1,6 +1,6 @@
 """An answer in sentences; those of the primary metric use the simultaneous intervals alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from terrablate.study.cautions import diverged, lost_variants
 from terrablate.study.effects import Effect
@@ -32,8 +32,18 @@ def subject(effect: Effect, evidence: Evidence) -> str:
     return effect.name
 
 
-def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
-    """The answer in one sentence."""
+_MOST = 4
+"""Tricks of one verdict that the answer names; the others are counted, and stand in the sentences after it."""
+
+
+def lead(effects: Sequence[Effect], evidence: Evidence, delays: Mapping[str, str] | None = None) -> str:
+    """The answer in one sentence.
+
+    Args:
+        effects: of the primary family.
+        evidence: that they rest on.
+        delays: what a variant does to the onset of overfitting, by its name.
+    """
     what = metric_name(evidence.metric)
     found = [effect for effect in effects if effect.estimate is not None]
     lost = lost_variants(evidence)
@@ -57,15 +67,21 @@ def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
             f"Nothing is decided about {what}: the differences to {_base(evidence)} are the same in all {seeds(count)},"
             " which leaves no spread to judge them by."
         )
-    parts = []
+    parts: list[str] = []
     for verdict in ("helps", "hurts"):
-        parts += [_decided(effect, evidence) for effect in found if effect.verdict == verdict]
-    none = [subject(effect, evidence) for effect in found if effect.verdict == "no relevant effect"]
+        decided = sorted((e for e in found if e.verdict == verdict), key=lambda e: -abs(e.estimate or 0))
+        parts += [
+            _decided(e, evidence, (delays or {}).get(e.name), is_first=not parts and e is decided[0])
+            for e in decided[:_MOST]
+        ]
+        if len(decided) > _MOST:
+            parts.append(f"{len(decided) - _MOST} more {verdict.removesuffix('s')}")
+    none = [_brief(effect, evidence) for effect in found if effect.verdict == "no relevant effect"]
     if none:
         smallest = evidence.smallest_effect or 0
         bound = f"{number(smallest, evidence.metric)}{unit(evidence.metric, smallest)}"
-        parts.append(f"{several(none)} {'has' if len(none) == 1 else 'have'} no effect as large as {bound}")
-    undecided = [subject(effect, evidence) for effect in found if effect.verdict == "undecided"]
+        parts.append(f"{several(none, most=_MOST)} {'has' if len(none) == 1 else 'have'} no effect as large as {bound}")
+    undecided = [_brief(effect, evidence) for effect in found if effect.verdict == "undecided"]
     if not parts:
         held = f" (95 % simultaneous interval {span(largest.low, largest.high, largest.metric)})"
         if len(found) == 1:
@@ -78,10 +94,12 @@ def lead(effects: Sequence[Effect], evidence: Evidence) -> str:
             f" {_base(evidence)}: every simultaneous interval holds zero; the largest difference is {told}{held}."
         )
     if undecided:
-        parts.append(f"{several(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided")
+        parts.append(f"{several(undecided, most=_MOST)} {'is' if len(undecided) == 1 else 'are'} undecided")
     unknown = [subject(effect, evidence) for effect in effects if effect.estimate is None]
     if unknown:
-        parts.append(f"nothing can be said of {several(unknown)}")
+        parts.append(f"nothing can be said of {several(unknown, most=_MOST)}")
+    if is_factorial(evidence):
+        return f"On average over the other factors, with {seeds(count)}: {'; '.join(parts)}."
     return f"Compared with {_base(evidence)} over {seeds(count)}: {'; '.join(parts)}."
 
 
@@ -137,15 +155,20 @@ def one_variant(evidence: Evidence, rows: Sequence[Effect]) -> str:
     )
 
 
-def _decided(effect: Effect, evidence: Evidence) -> str:
+def _decided(effect: Effect, evidence: Evidence, delay: str | None, *, is_first: bool) -> str:
+    """`flip helps (+4.1 points of val accuracy, 95 % simultaneous interval 2.9 to 5.3)`; the next ones are shorter."""
     assert effect.estimate is not None
     assert effect.low is not None
     assert effect.high is not None
     metric = effect.metric
-    return (
-        f"{subject(effect, evidence)} {effect.verdict} ({amount(effect.estimate, metric)} of {metric_name(metric)},"
-        f" 95 % simultaneous interval {span(effect.low, effect.high, metric)})"
-    )
+    of, held = (f" of {metric_name(metric)}", "95 % simultaneous interval ") if is_first else ("", "")
+    told = f"{amount(effect.estimate, metric)}{of}, {held}{span(effect.low, effect.high, metric)}"
+    return f"{_brief(effect, evidence)} {effect.verdict} ({told})" + (f" and {delay}" if delay else "")
+
+
+def _brief(effect: Effect, evidence: Evidence) -> str:
+    """What does it, without the level that it replaces."""
+    return effect.name if effect.kind == "main_effect" else subject(effect, evidence)
 
 
 def _base(evidence: Evidence) -> str:

@@ -74,6 +74,19 @@ def about_onset(onsets: Onsets, evidence: Evidence) -> list[str]:
     return found
 
 
+def delays(onsets: Onsets) -> dict[str, str]:
+    """What a variant does to the onset, where the pointwise interval of the difference excludes zero; by its name."""
+    means = {e.name: e.estimate for e in onsets.effects if e.metric == "onset_restricted_mean" and not e.baseline}
+    found = {}
+    for e in onsets.effects:
+        if e.baseline and e.estimate and _is_clear(e):
+            verb = "delays" if e.estimate > 0 else "hastens"
+            before, after = means.get(e.baseline), means.get(e.name)
+            if before is not None and after is not None:
+                found[e.name] = f"{verb} overfitting from epoch {before:.0f} to {after:.0f} on average (exploratory)"
+    return found
+
+
 def about_added(effects: Sequence[Effect], evidence: Evidence, more: int) -> list[str]:
     """The same family with the seeds that were added."""
     words = []
