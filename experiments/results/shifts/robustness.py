@@ -1,7 +1,6 @@
-"""The table and the robustness curves of the study `tricks`: `python summary.py <studies_dir>/tricks`.
+"""The robustness curves of the study `shifts`: `python robustness.py <studies_dir>/shifts`.
 
-Prints a Markdown table of each variant against the baseline, and writes `effects.csv`, `robustness.csv` and
-`robustness.png` beside this file.
+Prints a Markdown table of what each variant loses, and writes `robustness.csv` and `robustness.png` beside this file.
 """
 
 import csv
@@ -14,7 +13,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy import stats
 
 BASELINE = "none"
 STYLES = {
@@ -23,13 +21,6 @@ STYLES = {
     "adversarial": ("#7F7F7F", "-."),
 }  # fmt: skip
 """Colours of Okabe and Ito, told apart by line style, too."""
-
-
-def paired(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float, float]:
-    """Mean difference over seeds and its 95 % paired t-interval."""
-    difference = np.subtract(values, baseline)
-    half = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
-    return float(difference.mean()), float(difference.mean() - half), float(difference.mean() + half)
 
 
 def main(study: Path) -> None:
@@ -44,48 +35,8 @@ def main(study: Path) -> None:
         name: [json.loads((Path(runs[seed]["folder"]) / "robustness.json").read_text()) for seed in seeds]
         for name, runs in rows.items()
     }
-    effects = []
-    for name, runs in rows.items():
-        each = [float(runs[seed]["last.accuracy/val"]) for seed in seeds]
-        base = [float(rows[BASELINE][seed]["last.accuracy/val"]) for seed in seeds]
-        gaps = [float(runs[seed]["overfitting.gap_loss"]) for seed in seeds]
-        base_gaps = [float(rows[BASELINE][seed]["overfitting.gap_loss"]) for seed in seeds]
-        mean, low, high = paired(each, base)
-        gap, gap_low, gap_high = paired(gaps, base_gaps)
-        onsets = [runs[seed]["overfitting.onset_epoch"] or "none" for seed in seeds]
-        effects.append(
-            {
-                "variant": name,
-                "accuracy": np.mean(each),
-                "accuracies": " ".join(f"{value:.3f}" for value in each),
-                "difference": mean,
-                "low": low,
-                "high": high,
-                "gap": np.mean(gaps),
-                "gap_difference": gap,
-                "gap_low": gap_low,
-                "gap_high": gap_high,
-                "gap_accuracy": np.mean([float(runs[seed]["overfitting.gap_accuracy"]) for seed in seeds]),
-                "nll": np.mean([float(runs[seed]["last.nll/val"]) for seed in seeds]),
-                "onsets": " ".join(onsets),
-                "under_shifts": np.mean([each["summary"]["mean_accuracy"] for each in shifts[name]]),
-            }
-        )
-    _write_csv(here / "effects.csv", effects)
-    print("| variant | val accuracy: each seed | mean | difference (95 %) | gap, NLL | difference (95 %) | onset |")  # noqa: T201
-    print("|---|---|--:|--:|--:|--:|---|")  # noqa: T201
-    for row in effects:
-        is_baseline = row["variant"] == BASELINE
-        effect = "" if is_baseline else f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        on_gap = (
-            "" if is_baseline else f"{row['gap_difference']:+.2f} ({row['gap_low']:+.2f} to {row['gap_high']:+.2f})"
-        )
-        print(  # noqa: T201
-            f"| `{row['variant']}` | {row['accuracies'].replace(' ', ', ')} | {row['accuracy']:.3f} | {effect} |"
-            f" {row['gap']:+.2f} | {on_gap} | {row['onsets'].replace(' ', ', ')} |"
-        )
     names = list(shifts[BASELINE][0]["shifts"])
-    print("\n| variant | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names))  # noqa: T201
+    print("| variant | " + " | ".join(names) + " |\n|---|" + "--:|" * len(names))  # noqa: T201
     curves = []
     for variant, found in shifts.items():
         lost = []
