@@ -74,20 +74,15 @@ def test_once_packed_training_begins_without_what_it_does_not_need(
     assert ("torchvision" in loaded) == (model == "resnet18")
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        "torch._dynamo.reset()",
-        "import torch._dynamo.config",
-        "from torch._dynamo.utils import is_compile_supported, counters",
-        "from torch._dynamo.utils import is_compile_supported; is_compile_supported('cpu')",
-        "torch.compile(torch.nn.Linear(2, 2), backend='eager')(torch.zeros(1, 2))",
-        "import torchgeo.models",
-    ],
+ASKS = (
+    "torch._dynamo.reset()",
+    "import torch._dynamo.config",
+    "from torch._dynamo.utils import is_compile_supported, counters",
+    "from torch._dynamo.utils import is_compile_supported; is_compile_supported('cpu')",
+    "torch.compile(torch.nn.Linear(2, 2), backend='eager')(torch.zeros(1, 2))",
 )
-def test_the_compiler_is_there_when_it_is_asked_for(ask: str) -> None:
-    code = f"""
-import sys, terrablate, torch
+ASKED = """
+import os, sys, terrablate, torch
 layer = torch.nn.Linear(2, 2)
 optimizer = torch.optim.AdamW(layer.parameters())
 optimizer.step()
@@ -95,20 +90,35 @@ optimizer.zero_grad()
 import lightning.fabric.wrappers, torchvision.ops
 assert "torch._dynamo.eval_frame" not in sys.modules
 assert not isinstance(layer, lightning.fabric.wrappers.OptimizedModule)
-{ask}
-import torch._dynamo, torch._dynamo.config, torch._dynamo.utils, torch._dynamo.eval_frame
-assert torch._dynamo is sys.modules["torch._dynamo"]
-assert torch._dynamo.__spec__.origin and torch._dynamo.config.__spec__.origin and torch._dynamo.utils.__spec__.origin
-assert torch._dynamo.config is sys.modules["torch._dynamo.config"]
-assert torch._dynamo.OptimizedModule is torch._dynamo.eval_frame.OptimizedModule
-compiled = torch.compile(layer, backend="eager")
-assert isinstance(compiled, lightning.fabric.wrappers.OptimizedModule)
-layer(torch.ones(1, 2)).sum().backward()
-before = layer.weight.clone()
-optimizer.step()
-assert not torch.equal(before, layer.weight)
+
+def check(ask):
+    exec(ask)
+    import torch._dynamo, torch._dynamo.config, torch._dynamo.utils, torch._dynamo.eval_frame
+    for name in ("", ".config", ".utils"):
+        assert sys.modules["torch._dynamo" + name].__spec__.origin
+    assert torch._dynamo is sys.modules["torch._dynamo"]
+    assert torch._dynamo.config is sys.modules["torch._dynamo.config"]
+    assert torch._dynamo.OptimizedModule is torch._dynamo.eval_frame.OptimizedModule
+    assert isinstance(torch.compile(layer, backend="eager"), lightning.fabric.wrappers.OptimizedModule)
+    layer(torch.ones(1, 2)).sum().backward()
+    before = layer.weight.clone()
+    optimizer.step()
+    assert not torch.equal(before, layer.weight)
+
+for ask in sys.argv[1:]:
+    if (pid := os.fork()) == 0:  # of a process without the compiler
+        try:
+            check(ask)
+            print(ask, flush=True)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
 """
-    python(code)
+
+
+@pytest.mark.slow
+def test_the_compiler_is_there_when_it_is_asked_for() -> None:
+    assert python(ASKED, *ASKS).splitlines() == list(ASKS)
 
 
 def test_torchmetrics_does_without_packages_that_others_find() -> None:

@@ -17,8 +17,6 @@ from typing import Any
 
 NAME = "torch._dynamo"
 _UTILS = f"{NAME}.utils"
-_LOOKED_FOR = ("__file__", "__wrapped__")
-"""Names that those ask for who look through all modules of a process."""
 
 
 @contextmanager
@@ -71,7 +69,7 @@ class _StandIn(ModuleType):
     """A module that is imported when a name is asked for that the stand-in does not have."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in _LOOKED_FOR:
+        if name.startswith("__"):  # asked for by Python's import, and by those who look through all modules
             raise AttributeError(name)
         _compiler()
         return getattr(importlib.import_module(self.__name__), name)
@@ -92,7 +90,7 @@ class _OptimizedModule(metaclass=_IfCompiled):
 class _Compiler(_StandIn):
     """The package, as long as nothing is compiled."""
 
-    __path__ = []  # its parts come from `spec_of_part`
+    __path__ = []  # noqa: RUF012 - mypy knows its type; its parts come from `spec_of_part`
     OptimizedModule = _OptimizedModule
 
     @staticmethod
