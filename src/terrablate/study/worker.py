@@ -14,6 +14,7 @@ parent was killed; what is left of the process group after some seconds is kille
 import argparse
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -63,6 +64,7 @@ class Worker:
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
             module, _, name = runner.partition(":")
             run: Runner = getattr(importlib.import_module(module), name)
+            gc.freeze()  # what was imported stays: looking through it after each run would take longer than some runs
             self._answer({"ready": True})
             while not self._ending and (job := self._queue.get()) is not None:
                 self._answer({"began": True})

@@ -19,6 +19,7 @@ from terrablate.commands import in_process_of_its_own
 from terrablate.config import Config, parse
 from terrablate.config.choices import CONF, PROJECT
 from terrablate.config.resolvers import register
+from terrablate.study.composer import Files, read_files_once
 from terrablate.study.job import train_and_tell
 from terrablate.study.outcome import Outcome
 from terrablate.training import claim
@@ -54,9 +55,11 @@ def run_job(overrides: Sequence[str], environment: Mapping[str, str | None]) -> 
 
 def _compose(overrides: Sequence[str]) -> Config:
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        read_files_once(GlobalHydra.instance().config_loader(), _FILES)
         return parse(compose("train", overrides=list(overrides)))
 
 
@@ -142,3 +145,5 @@ class _ProcessState:
 
 
 _FRESH = _ProcessState()
+_FILES: Files = {}
+"""Config files that were read for earlier runs; those of a study are composed from the same ones."""
