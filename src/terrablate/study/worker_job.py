@@ -139,7 +139,12 @@ class _ProcessState:
         torch.set_num_threads(self._threads)
         torch.set_grad_enabled(self._grad)
         torch.set_float32_matmul_precision(self._matmul)
-        torch.use_deterministic_algorithms(self._deterministic, warn_only=self._deterministic_warns)
+        deterministic = self._deterministic, self._deterministic_warns
+        if deterministic != (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ):  # saying so imports torch's compiler
+            torch.use_deterministic_algorithms(self._deterministic, warn_only=self._deterministic_warns)
         cudnn: Any = torch.backends.cudnn
         cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = self._cudnn
 
