@@ -31,7 +31,7 @@ def memory(options: Options) -> list[Figure]:
         targets = dict(zip(found, (f"one copy: {size:.0f} MiB", "1,229 MiB"), strict=True))
         rows += figures(
             "memory", "MiB", found, {}, options, targets=targets,
-            conditions=f"a pack of {count} chips of 13x64x64 uint16: {size:.0f} MiB; proportional set size of its pages",
+            conditions=f"a pack of {count} chips of 13x64x64 uint16, {size:.0f} MiB; proportional set size",
         )  # fmt: skip
     return rows
 

@@ -24,7 +24,7 @@ def reading(options: Options) -> list[Figure]:
         rows += figures(
             f"reading {bands}", "images/s", found, {"terrablate": [peers[0], best]}, options,
             targets={"terrablate": TARGETS[bands]},
-            conditions=f"batches of {work.BATCH}, float32, standardised, train split of {options.data_root.name}/eurosat",
+            conditions=f"batches of {work.BATCH}, float32, standardised, EuroSAT's train split",
         )  # fmt: skip
     return rows
 

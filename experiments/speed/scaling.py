@@ -72,7 +72,7 @@ class _Source:
 
 
 def _measure(options: Options, count: int) -> tuple[float, float, float, float]:
-    """Microseconds an image of packing, of an epoch of reading and of one of LeNet; MiB of own memory that were added."""
+    """Microseconds an image of packing, of an epoch of reading and of one of LeNet; MiB of own memory added."""
     from terrablate.data.module import ChipDataModule
     from terrablate.data.pack import Pack
     from terrablate.data.packing import write_pack

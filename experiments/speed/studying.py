@@ -69,6 +69,6 @@ def study(options: Options) -> list[Figure]:
     return figures(
         "study", "s", found, {name: [calls, multirun] for name in list(found)[2:]}, options,
         targets={"terrablate, slots": "8 x the calls, 3 x the multirun"},
-        conditions=f"{count} runs of LeNet on EuroSAT with 13 bands, 50 labels a class, {epochs} epochs, val each epoch; "
-        "packing included",
+        conditions=f"{count} runs of LeNet on EuroSAT with 13 bands, 50 labels a class, {epochs} epochs, val each "
+        "epoch; packing included",
     )  # fmt: skip

@@ -40,7 +40,7 @@ class LeNetTask(Classification):
 
     def configure_models(self) -> None:
         """The network, in the place of one from timm."""
-        self.model = LeNet(13, 10, 64)
+        self.model = LeNet(13, 10, 64, hidden=120)
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="torchgeo_script")

@@ -8,6 +8,7 @@ import os
 import runpy
 import sys
 import time
+from pathlib import Path
 
 
 class Watch:
@@ -38,5 +39,5 @@ def end(*_: object) -> None:
 if __name__ == "__main__":
     sys.meta_path.insert(0, Watch())
     sys.argv = sys.argv[1:]
-    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -31,7 +31,8 @@ def train_and_tell(config, **options):
     return inner(config, **options)
 
 inner, job.train_and_tell = job.train_and_tell, train_and_tell
-runpy.run_path(sys.argv[1], run_name="__main__")
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """Calls `src/train.py` with the rest of the command line, and tells which modules are there when training begins."""
 
