@@ -1,9 +1,9 @@
 """What is left out when torch, Lightning and torchmetrics are imported: most of a launch is imports.
 
 `import lightning` brings in torchmetrics, and that scipy.signal, matplotlib and torchvision for metrics of sound and of
-image quality and for plots; torchvision and Lightning bring in torch._dynamo. Training needs none of them, and
-together they take longer than torch itself. Every process of ours installs the hook below when it imports
-`terrablate`; a package that was imported before stays as it is.
+image quality and for plots; torchvision and Lightning bring in torch._dynamo. timm brings in wandb. Training
+needs none of them, and together they take longer than torch itself. Every process of ours installs the hook below when
+it imports `terrablate`; a package that was imported before stays as it is.
 """
 
 import importlib.machinery
@@ -15,10 +15,12 @@ from typing import Any
 
 from terrablate.imports import dynamo
 from terrablate.imports.metrics import without_extras
+from terrablate.imports.tracking import without_wandb
 
 _AROUND: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "torch": dynamo.deferred,
     "torchmetrics": without_extras,
+    "timm.utils.summary": without_wandb,
 }
 """What happens around the first import of a package."""
 
