@@ -25,7 +25,7 @@ type _Moment = float | torch.cuda.Event
 def _moment(device: torch.device) -> _Moment:
     if device.type != "cuda":
         return time.monotonic()
-    event = torch.cuda.Event(enable_timing=True)
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return event
 
@@ -63,7 +63,7 @@ def read_at_once(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         values: of up to 53 bits.
     """
     whole = torch.cat([value.detach().reshape(-1).double() for value in values.values()]).cpu()
-    parts = whole.split([value.numel() for value in values.values()])
+    parts = torch.split(whole, [value.numel() for value in values.values()])
     return {
         name: part.to(value.dtype).view(value.shape) for (name, value), part in zip(values.items(), parts, strict=True)
     }

@@ -125,7 +125,8 @@ def thumbnail(file: IO[bytes], picture: Picture, size: int = 128) -> None:
 
     image = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
     factor = max(1, round(size / max(image.size)))
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(file, format="PNG")
+    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    image.save(file, format="PNG", compress_level=1)
 
 
 class TrueColor:
