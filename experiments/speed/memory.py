@@ -18,14 +18,14 @@ def memory(options: Options) -> list[Figure]:
     data = ["data=synthetic", f"data.train={count}", "data.val=200", "data.test=10", "data.size=64"]
     config = work.compose(options, *data)
     pack = ensure_pack(config.data, Path(config.packs_dir))
-    size = pack.images("train").nbytes / 2**20
+    size = sum(pack.images(split).nbytes for split in ("train", "val")) / 2**20
     rows: list[Figure] = []
     for slots in (1, 2, 4):
         watch = _Watch(pack.folder)
         with watch:
             _train(options, data, slots)
         found = {
-            f"the pack in {slots} slots together": [watch.shared / _MIB],
+            f"the pack in {slots} slots together": [each / _MIB for each in watch.shared],
             f"peak of a slot beyond the pack, {slots} slots": [watch.beyond / _MIB],
         }
         targets = dict(zip(found, (f"one copy: {size:.0f} MiB", "1,229 MiB"), strict=True))
@@ -57,8 +57,12 @@ class _Watch:
         self._folder = str(folder)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
-        self.shared = 0.0
-        """Most KiB that the pack's pages took in all processes together."""
+        self.shared: list[float] = []
+        """KiB that the pack's pages took in all processes together, at each look that found some.
+
+        A page's share is told process by process, so that a look in which one of them begins to read counts too much;
+        their median does not.
+        """
         self.beyond = 0.0
         """Most KiB that a process had resident besides these pages."""
 
@@ -73,7 +77,8 @@ class _Watch:
     def _look(self) -> None:
         while not self._done.wait(0.05):
             found = [each for pid in _children() if (each := _of(pid, self._folder)) is not None]
-            self.shared = max(self.shared, sum(share for share, _, _ in found))
+            if total := sum(share for share, _, _ in found):
+                self.shared.append(total)
             self.beyond = max([self.beyond, *(whole - pack for _, pack, whole in found)])
 
 

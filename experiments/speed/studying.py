@@ -38,7 +38,7 @@ def study(options: Options) -> list[Figure]:
         return sum(seconds_of([*script, out, f"lr={rate}", f"seed={seed}"]) for rate, seed in grid)
 
     def their_multirun() -> float:
-        return seconds_of([*script, "-m", f"out={fresh().scratch}", *listed])
+        return seconds_of([*script[:2], "-m", *script[2:], f"out={fresh().scratch}", *listed])
 
     def run(place: Options) -> list[str]:
         loop = [word for word in work.training("lenet", epochs, threads=1) if not word.startswith(("seed", "optim.lr"))]
