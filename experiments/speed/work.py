@@ -99,6 +99,7 @@ def torchgeo_rate(options: Options, trained: nn.Module, workers: int, epochs: in
         num_sanity_val_steps=0,
         callbacks=[stopwatch],
         default_root_dir=options.scratch / "torchgeo",
+        accelerator="cpu",
         enable_model_summary=False,
         **(off if bare else {}),
     )
