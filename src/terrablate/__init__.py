@@ -1,1 +1,5 @@
 """terrablate: which training trick helps on Earth-observation images, and is the model overfitting?"""
+
+from terrablate.imports import install
+
+install()

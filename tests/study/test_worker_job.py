@@ -133,3 +133,29 @@ def test_a_multi_device_run_has_the_environment_of_a_plain_command(
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     worker_job.run_job(ddp, {"CUDA_VISIBLE_DEVICES": "4,5", "OMP_NUM_THREADS": None})
     assert seen == [("train.py", [*ddp, "trainer.threads=1"], "4,5", False)]
+
+
+def test_config_files_are_read_once_for_all_runs_of_a_worker(as_found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra._internal.config_repository import ConfigRepository
+
+    seen: list[Any] = []
+    read: list[str] = []
+    load = ConfigRepository.load_config
+
+    def counted(self: ConfigRepository, config_path: str) -> Any:
+        read.append(config_path)
+        return load(self, config_path)
+
+    monkeypatch.setattr(ConfigRepository, "load_config", counted)
+    monkeypatch.setattr(worker_job, "_FILES", {})
+    monkeypatch.setattr(worker_job, "train_and_tell", lambda config: seen.append(config) or Outcome())
+    worker_job.run_job(["seed=1", "model=lenet", "optim.lr=0.5"], {})
+    assert read
+    read.clear()
+    worker_job.run_job(["seed=2", "model=lenet"], {})
+    assert read == []
+    worker_job.run_job(["seed=2", "model=resnet20"], {})
+    assert read == ["model/resnet20"]
+    assert [(config.seed, config.model.name, config.optim.lr == 0.5) for config in seen] == [
+        (1, "lenet", True), (2, "lenet", False), (2, "resnet20", False),
+    ]  # fmt: skip

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+type Files = dict[str, ConfigResult | None]
+"""What stands in config files, by their paths in Hydra's search path."""
+
+
+def read_files_once(loader: "ConfigLoader", files: Files | None = None) -> None:
+    """Let a loader of Hydra's keep the config files that it reads.
+
+    Args:
+        loader: Hydra's.
+        files: where they are kept; given to several loaders of one search path, they share what they have read.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    if isinstance(loader, ConfigLoaderImpl) and not isinstance(loader.repository, _ReadOnce):
+        loader.repository = _ReadOnce(loader.repository, files)  # type: ignore[assignment]
+
+
 def composer(composed: "DictConfig", loader: "ConfigLoader") -> Compose:
     """What composes and checks the config of a variant.
 
@@ -23,13 +40,11 @@ def composer(composed: "DictConfig", loader: "ConfigLoader") -> Compose:
         composed: the config of the whole sweep, with Hydra's own part.
         loader: Hydra's.
     """
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from omegaconf import open_dict
 
     from terrablate.config.messages import of_hydra
 
-    if isinstance(loader, ConfigLoaderImpl) and not isinstance(loader.repository, _ReadOnce):
-        loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]
+    read_files_once(loader)
 
     def compose(overrides: Sequence[str]) -> Config:
         try:
@@ -52,9 +67,9 @@ class _ReadOnce:
     Reading takes 40% of the time of a composition. Hydra changes what it is given, so that each gets a copy.
     """
 
-    def __init__(self, repository: Any) -> None:
+    def __init__(self, repository: Any, files: Files | None = None) -> None:
         self._repository = repository
-        self._read: dict[str, ConfigResult | None] = {}
+        self._read: Files = {} if files is None else files
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_ReadOnce":
         """Hydra copies the repository before each composition, since it may change the search path of the copy."""

@@ -14,6 +14,7 @@ parent was killed; what is left of the process group after some seconds is kille
 import argparse
 import contextlib
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -63,10 +64,15 @@ class Worker:
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
             module, _, name = runner.partition(":")
             run: Runner = getattr(importlib.import_module(module), name)
+            gc.freeze()  # what was imported stays: looking through it after each run would take longer than some runs
             self._answer({"ready": True})
+            is_first = True
             while not self._ending and (job := self._queue.get()) is not None:
                 self._answer({"began": True})
                 outcome = self._run(run, job)
+                if is_first:
+                    gc.freeze()  # and so does what the first run has imported
+                    is_first = False
                 spent = outcome.kind in ("failed", "out_of_memory")  # its device may be in a bad state
                 self._answer({"outcome": outcome.to_dict(), "last": spent or self._ending})
                 if spent:

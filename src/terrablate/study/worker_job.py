@@ -19,6 +19,7 @@ from terrablate.commands import in_process_of_its_own
 from terrablate.config import Config, parse
 from terrablate.config.choices import CONF, PROJECT
 from terrablate.config.resolvers import register
+from terrablate.study.composer import Files, read_files_once
 from terrablate.study.job import train_and_tell
 from terrablate.study.outcome import Outcome
 from terrablate.training import claim
@@ -54,9 +55,11 @@ def run_job(overrides: Sequence[str], environment: Mapping[str, str | None]) -> 
 
 def _compose(overrides: Sequence[str]) -> Config:
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        read_files_once(GlobalHydra.instance().config_loader(), _FILES)
         return parse(compose("train", overrides=list(overrides)))
 
 
@@ -136,9 +139,16 @@ class _ProcessState:
         torch.set_num_threads(self._threads)
         torch.set_grad_enabled(self._grad)
         torch.set_float32_matmul_precision(self._matmul)
-        torch.use_deterministic_algorithms(self._deterministic, warn_only=self._deterministic_warns)
+        deterministic = self._deterministic, self._deterministic_warns
+        if deterministic != (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ):  # saying so imports torch's compiler
+            torch.use_deterministic_algorithms(self._deterministic, warn_only=self._deterministic_warns)
         cudnn: Any = torch.backends.cudnn
         cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = self._cudnn
 
 
 _FRESH = _ProcessState()
+_FILES: Files = {}
+"""Config files that were read for earlier runs; those of a study are composed from the same ones."""

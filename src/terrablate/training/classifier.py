@@ -198,11 +198,15 @@ class Classifier(lightning.LightningModule):
 
     def read_objective(self) -> float:
         """Mean objective of the epoch that ends, in train mode: what the optimizer saw. Synchronises once."""
+        total, images = self.take_objective()
+        return float(total) / images
+
+    def take_objective(self) -> tuple[torch.Tensor, int]:
+        """Sum of the objective over the epoch that ends, on the device, and the images that it is a sum over."""
         assert self._objective is not None
-        total = self.trainer.strategy.reduce(self._objective, reduce_op="sum")
-        mean = float(total) / self._seen
+        total, images = self.trainer.strategy.reduce(self._objective, reduce_op="sum"), self._seen
         self._objective, self._seen = None, 0
-        return mean
+        return total, images
 
     @torch.inference_mode()
     def collect_logits(self, stream: EvalStream, count: int) -> torch.Tensor:

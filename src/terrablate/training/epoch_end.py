@@ -18,6 +18,26 @@ from terrablate.training.loggers import CurveLogger
 from terrablate.training.record import Record, Row
 from terrablate.training.task import ONE_LABEL, Task, task_of
 
+type _Moment = float | torch.cuda.Event
+"""A time by the clock; on a GPU the place in its queue of work, which is behind what this process does."""
+
+
+def _moment(device: torch.device) -> _Moment:
+    if device.type != "cuda":
+        return time.monotonic()
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
+
+
+def _seconds(start: _Moment, end: _Moment) -> float:
+    """Between two moments that have passed, both on one device."""
+    if isinstance(start, torch.cuda.Event):
+        assert isinstance(end, torch.cuda.Event)
+        return float(start.elapsed_time(end)) / 1000
+    assert isinstance(end, float)
+    return end - start
+
 
 def columns(num_classes: int, task: Task = ONE_LABEL) -> list[str]:
     """Names of what an evaluation adds to the row of its epoch."""
@@ -34,6 +54,19 @@ def scores(
     gaps = {"gap/loss": val["nll"] - probe["nll"], "gap/accuracy": probe["accuracy"] - val["accuracy"]}
     found = {f"{name}/val": value for name, value in val.items()} | {f"{name}/probe": v for name, v in probe.items()}
     return {**found, **gaps}
+
+
+def read_at_once(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of one device as they are on the CPU: one transfer, and so one wait for the device.
+
+    Args:
+        values: of up to 53 bits.
+    """
+    whole = torch.cat([value.detach().reshape(-1).double() for value in values.values()]).cpu()
+    parts = torch.split(whole, [value.numel() for value in values.values()])
+    return {
+        name: part.to(value.dtype).view(value.shape) for (name, value), part in zip(values.items(), parts, strict=True)
+    }
 
 
 class EpochEnd(Callback):
@@ -70,10 +103,11 @@ class EpochEnd(Callback):
         self._best: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._epoch_began = time.monotonic()
+        self._training_began: _Moment = self._epoch_began
 
     def on_train_epoch_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Take the time."""
-        self._epoch_began = time.monotonic()
+        self._epoch_began, self._training_began = time.monotonic(), _moment(pl_module.device)
 
     def on_train_batch_end(
         self,
@@ -90,21 +124,21 @@ class EpochEnd(Callback):
         """Everything, in order."""
         assert isinstance(pl_module, Classifier)
         epoch = trainer.current_epoch + 1
-        objective = pl_module.read_objective()
-        trained_seconds = time.monotonic() - self._epoch_began
+        training_ended = _moment(pl_module.device)
         pl_module.average_epoch(self.total_epochs)
-        last = epoch == self.total_epochs or objective != objective
+        is_due = epoch == self.total_epochs or epoch % self.config.eval_every == 0
+        objective, found = self._read(pl_module, is_due=is_due)
         row: Row = {
             "epoch": epoch,
             "step": trainer.global_step,
             "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups),  # the head's
             "objective/train": objective,
-            **self._evaluate(pl_module, evaluated=last or epoch % self.config.eval_every == 0),
+            **found,
         }
         images = min(len(self.data.train_indices), self.config.batch_size * self.data.steps_per_epoch)
         if pl_module.pruning:
             row["parameters"] = sum(parameter.numel() for parameter in pl_module.network.parameters())
-        row["images_per_second"] = images / max(trained_seconds, 1e-9)
+        row["images_per_second"] = images / max(_seconds(self._training_began, training_ended), 1e-9)
         seconds = time.monotonic() - self._epoch_began
         row["seconds"] = seconds
         self.history.seconds += seconds
@@ -124,16 +158,23 @@ class EpochEnd(Callback):
             pl_module.prune_epoch(trainer.optimizers[0])
         self._save(trainer)
 
-    def _evaluate(self, module: Classifier, *, evaluated: bool) -> dict[str, float | None]:
-        if not evaluated:
-            return dict.fromkeys(columns(len(self.data.pack.classes), self.task))
+    def _read(self, module: Classifier, *, is_due: bool) -> tuple[float, dict[str, float | None]]:
+        """The objective of the epoch, and what its evaluation gives where it is due or the objective is NaN.
+
+        Waits for the device once.
+        """
+        total, images = module.take_objective()
+        if not is_due and (objective := float(total) / images) == objective:
+            return objective, dict.fromkeys(columns(len(self.data.pack.classes), self.task))
         module.synchronise_buffers()
-        logits = {
-            name: module.collect_logits(self.data.eval_stream(name), len(self._labels[name])) for name in self._labels
+        on_device = {
+            name: module.collect_logits(self.data.eval_stream(name), len(labels))
+            for name, labels in self._labels.items()
         }
-        self.history.last_logits = logits["val"].cpu()
-        labels = {name: labels.to(module.device) for name, labels in self._labels.items()}
-        return scores(logits, labels, self.task)
+        read = read_at_once({"objective": total, **on_device})
+        objective = float(read.pop("objective")) / images
+        self.history.last_logits = read["val"]
+        return objective, scores(read, self._labels, self.task)
 
     def _keep_best(self, module: Classifier, epoch: int) -> None:
         state = {name: value.detach().clone() for name, value in module.deployed_state().items()}

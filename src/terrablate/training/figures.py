@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 VAL, PROBE = "#0072B2", "#D55E00"
 """Blue and vermilion of Okabe and Ito: told apart without colour vision, and by line style, too."""
 
+_SHEET_PICTURE, _SHEET_MARGIN, _SHEET_HEAD = 128, 8, 50
+"""Pixels: a picture's side, about; what is left free beside all, and above them for the names."""
+
 type Picture = npt.NDArray[np.float32]
 
 
@@ -34,7 +37,7 @@ def draw_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4))
     loss, accuracy = figure.subplots(1, 2)
     epochs = [each.epoch for each in evaluations]
     _pair(loss, epochs, [each.nll_val for each in evaluations], [each.nll_probe for each in evaluations])
@@ -51,9 +54,12 @@ def draw_curves(
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, names = accuracy.get_legend_handles_labels()  # has all that the loss has, and the floor
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
-    figure.suptitle("\n".join([title, *_wrap(diagnosis.sentence), *([note] if note else [])]), fontsize=10)
-    figure.savefig(file, format="png", dpi=130)
+    figure.legend(handles, names, loc="lower center", ncols=len(names), frameon=False)
+    lines = [title, *_wrap(diagnosis.sentence), *([note] if note else [])]
+    figure.suptitle("\n".join(lines), fontsize=10, y=0.985, va="top")
+    # a layout of matplotlib's that looks for the room itself takes longer than drawing
+    figure.subplots_adjust(left=0.065, right=0.985, bottom=0.2, top=0.9 - 0.042 * len(lines), wspace=0.16)
+    figure.savefig(file, format="png", dpi=130, pil_kwargs={"compress_level": 1})
 
 
 def _pair(axes: "Axes", epochs: Sequence[int], val: Sequence[float], probe: Sequence[float]) -> None:
@@ -74,31 +80,37 @@ def draw_augmentations(
 ) -> None:
     """A row an image: as it is, then as training sees it.
 
+    Pillow draws it: with a figure of matplotlib's, this took longer than the training of a small run.
+
     Args:
         file: gets a PNG.
         title: above all.
         originals: H,W,3 in [0, 1].
         views: for each original, pictures of the same form.
     """
-    from matplotlib.figure import Figure
+    from PIL import Image, ImageDraw, ImageFont
 
     rows = [[original, *others] for original, others in zip(originals, views, strict=True)]
     height, width, _ = originals[0].shape
+    factor = _SHEET_PICTURE / width
+    factor = round(factor) if factor > 1 else factor
     gap = max(1, round(0.04 * width))
     mosaic = np.ones((len(rows) * (height + gap), len(rows[0]) * (width + gap), 3), dtype=np.float32)
     for (row, column), picture in _placed(rows):
         top, left = row * (height + gap), column * (width + gap)
         mosaic[top : top + height, left : left + width] = picture
-    figure = Figure(figsize=(1.25 * len(rows[0]), 1.25 * len(rows) + 0.5), layout="constrained")
-    axes = figure.subplots()  # one for all pictures: an axes each would take longer than the training of a small run
-    axes.imshow(mosaic, interpolation="nearest")
-    names = ["image", *(f"view {number}" for number in range(1, len(rows[0])))]
-    axes.set_xticks([column * (width + gap) + width / 2 for column in range(len(names))], names, fontsize=8)
-    axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    figure.suptitle(title, fontsize=9)
-    figure.savefig(file, format="png", dpi=110)
+    pictures = Image.fromarray((mosaic * 255).round().astype(np.uint8))
+    resample = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
+    pictures = pictures.resize((round(pictures.width * factor), round(pictures.height * factor)), resample)
+    sheet = Image.new("RGB", (pictures.width + _SHEET_MARGIN, pictures.height + _SHEET_HEAD), "white")
+    sheet.paste(pictures, (_SHEET_MARGIN, _SHEET_HEAD))
+    draw = ImageDraw.Draw(sheet)
+    draw.text((sheet.width / 2, 14), title, fill="black", font=ImageFont.load_default(15), anchor="mm")
+    for column in range(len(rows[0])):
+        middle = _SHEET_MARGIN + factor * (column * (width + gap) + width / 2)
+        name = f"view {column}" if column else "image"
+        draw.text((middle, 38), name, fill="black", font=ImageFont.load_default(13), anchor="mm")
+    sheet.save(file, format="PNG", compress_level=1)
 
 
 def _placed(rows: Sequence[Sequence[Picture]]) -> Iterator[tuple[tuple[int, int], Picture]]:
@@ -113,7 +125,8 @@ def thumbnail(file: IO[bytes], picture: Picture, size: int = 128) -> None:
 
     image = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
     factor = max(1, round(size / max(image.size)))
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(file, format="PNG")
+    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    image.save(file, format="PNG", compress_level=1)
 
 
 class TrueColor:

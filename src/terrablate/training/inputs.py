@@ -32,17 +32,20 @@ class Inputs(nn.Module):
 
     def scale(self, stored: torch.Tensor) -> torch.Tensor:
         """N,C,H,W of any stored dtype to float32 on the sensor's physical scale."""
-        values = stored.float()
+        if stored.dtype == torch.float32:  # not a copy yet, and what is stored stays as it is
+            return (stored + self.offset if self.offset else stored) / self.scale_by
+        values = stored.float()  # in place from here: on the CPU, memory that is new costs more than the arithmetic
         if self.offset:
-            values = values + self.offset
-        return values / self.scale_by
+            values.add_(self.offset)
+        return values.div_(self.scale_by)
 
     def standardise(self, values: torch.Tensor) -> torch.Tensor:
         """Scaled N,C,H,W to (values - center) / spread, per band."""
         if not self.standardises:
             return values
-        return (values - self.get_buffer("center")) / self.get_buffer("spread")
+        return (values - self.get_buffer("center")).div_(self.get_buffer("spread"))
 
     def forward(self, stored: torch.Tensor) -> torch.Tensor:
         """Both steps, for evaluation: N,C,H,W as stored to what the network takes."""
-        return self.standardise(self.scale(stored))
+        values = self.scale(stored)
+        return values.sub_(self.get_buffer("center")).div_(self.get_buffer("spread")) if self.standardises else values

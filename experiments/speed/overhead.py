@@ -1,0 +1,108 @@
+"""Row `overhead`: what a step costs beyond a raw loop, everything on, and how much of that is Lightning's own."""
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import work
+from measure import Figure, Options, alternate, figures
+
+_BATCH = 16
+
+
+def overhead(options: Options) -> list[Figure]:
+    """Milliseconds a step with LeNet on small chips and one thread; the network's own time is in all three."""
+    import torch
+
+    from terrablate.data.pack import ensure_pack
+
+    steps = options.size(2000, 40)
+    config = work.compose(
+        options, "data=synthetic", f"data.train={steps * _BATCH}", "data.val=100", "data.test=10", "data.size=16",
+        "model=lenet", f"batch_size={_BATCH}", "epochs=1", "trainer=cpu", "trainer.threads=1", "force=true",
+    )  # fmt: skip
+    pack = ensure_pack(config.data, Path(config.packs_dir))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = alternate(
+            {
+                "raw loop": lambda: _raw(config, pack),
+                "Lightning alone": lambda: _bare_lightning(config, pack),
+                "terrablate, everything on": lambda: _ours(config),
+            },
+            options.repeats,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    conditions = f"{steps} steps of {_BATCH} chips of 13x16x16, LeNet, one thread; a step without evaluations"
+    rows = figures("overhead", "ms a step", found, {}, options, conditions=conditions)
+    beyond = {
+        f"{name}, beyond the raw loop": [one - raw for one, raw in zip(found[name], found["raw loop"], strict=True)]
+        for name in ("Lightning alone", "terrablate, everything on")
+    }
+    targets = {"terrablate, everything on, beyond the raw loop": "0.7 ms"}
+    return rows + figures("overhead", "ms a step", beyond, {}, options, targets=targets, conditions=conditions)
+
+
+def _stream(config: Any, pack: Any) -> Any:
+    from terrablate.data.module import ChipDataModule
+
+    return ChipDataModule(config, pack).train_dataloader()
+
+
+def _raw(config: Any, pack: Any) -> float:
+    import torch
+
+    stream, trained, inputs = _stream(config, pack), work.network(config, pack).train(), _inputs(config, pack)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=work.LEARNING_RATE)
+    began = time.perf_counter()
+    for batch in stream:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(trained(inputs(batch["image"])), batch["label"]).backward()
+        optimizer.step()
+    return 1000 * (time.perf_counter() - began) / len(stream)
+
+
+def _inputs(config: Any, pack: Any) -> Any:
+    from terrablate.training.inputs import Inputs
+
+    return Inputs(config.data.scale, config.data.offset, pack.mean.tolist(), pack.std.tolist())
+
+
+def _bare_lightning(config: Any, pack: Any) -> float:
+    import lightning
+    import torch
+
+    class Bare(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.inputs = work.network(config, pack), _inputs(config, pack)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return torch.nn.functional.cross_entropy(self.network(self.inputs(batch["image"])), batch["label"])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), lr=work.LEARNING_RATE)
+
+    stream, clock = _stream(config, pack), work.Stopwatch()
+    off: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = lightning.Trainer(max_epochs=1, enable_model_summary=False, callbacks=[clock], accelerator="cpu", **off)
+    trainer.fit(Bare(), train_dataloaders=stream)
+    return 1000 * clock.seconds / len(stream)
+
+
+def _ours(config: Any) -> float:
+    """Of the training part of the epoch, with the progress bar of a terminal."""
+    from terrablate.training.run import run
+
+    os.environ["FORCE_COLOR"] = "1"  # rich draws its bar as in a terminal
+    try:
+        record = run(config)
+    finally:
+        del os.environ["FORCE_COLOR"]
+    with (record.folder / "metrics.csv").open(encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    return 1000 * _BATCH / float(row["images_per_second"])

@@ -1,0 +1,74 @@
+"""Row `study`: 48 short LeNet runs, 50 labels a class, 10 epochs: six learning rates, eight seeds."""
+
+import sys
+from collections.abc import Callable
+from itertools import product
+
+import work
+from measure import HERE, PROJECT, Figure, Options, alternate, figures, seconds_of
+
+_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+
+
+def study(options: Options) -> list[Figure]:
+    """Seconds for all runs, each way from nothing: ours packs the data first.
+
+    What each part gives: `48 calls` reads packs, `one process` keeps the imports as well (Hydra's basic launcher),
+    `one worker` is that with the pool, and `slots` has as many workers as cores.
+    """
+    rates, seeds = options.size(6, 2), options.size(8, 1)
+    epochs = options.size(10, 1)
+    grid = list(product(_RATES[:rates], range(seeds)))
+    counter = iter(range(10_000))
+
+    def fresh() -> Options:
+        """An empty scratch folder: nothing is packed and nothing is done."""
+        scratch = options.scratch / f"study{next(counter)}"
+        return Options(options.data_root, scratch, options.repeats, options.quick)
+
+    script = [sys.executable, str(HERE / "torchgeo_script.py"), "per_class=50", f"epochs={epochs}"]
+    script += [f"root={options.data_root / 'eurosat'}"]
+    ours = [sys.executable, str(PROJECT / "src" / "train.py")]
+    listed = [
+        f"{name}={','.join(map(str, values))}" for name, values in (("lr", _RATES[:rates]), ("seed", range(seeds)))
+    ]
+
+    def their_calls() -> float:
+        out = f"out={fresh().scratch}"
+        return sum(seconds_of([*script, out, f"lr={rate}", f"seed={seed}"]) for rate, seed in grid)
+
+    def their_multirun() -> float:
+        return seconds_of([*script[:2], "-m", *script[2:], f"out={fresh().scratch}", *listed])
+
+    def run(place: Options) -> list[str]:
+        loop = [word for word in work.training("lenet", epochs, threads=1) if not word.startswith(("seed", "optim.lr"))]
+        loop = [word for word in loop if not word.startswith("eval_every")]  # each epoch, as torchgeo does
+        return [*work.places(place), *work.eurosat(place), *loop, "trainer=cpu", "data.train_per_class=50"]
+
+    def our_calls() -> float:
+        place = fresh()
+        return sum(seconds_of([*ours, *run(place), f"optim.lr={rate}", f"seed={seed}"]) for rate, seed in grid)
+
+    def our_sweep(*launcher: str) -> Callable[[], float]:
+        return lambda: seconds_of([*ours, "-m", *run(fresh()), *launcher, f"optim.{listed[0]}", listed[1]])
+
+    count = len(grid)
+    found = alternate(
+        {
+            f"torchgeo, {count} calls": their_calls,
+            "torchgeo, Hydra's multirun in one process": their_multirun,
+            f"terrablate, {count} calls": our_calls,
+            "terrablate, one process": our_sweep("hydra/launcher=basic"),
+            "terrablate, one worker": our_sweep("hydra.launcher.slots_per_device=1"),
+            "terrablate, slots": our_sweep(),
+        },
+        max(1, options.repeats // 2),
+        warm_up=False,
+    )
+    calls, multirun = list(found)[:2]
+    return figures(
+        "study", "s", found, {name: [calls, multirun] for name in list(found)[2:]}, options,
+        targets={"terrablate, slots": "8 x the calls, 3 x the multirun"},
+        conditions=f"{count} runs of LeNet on EuroSAT with 13 bands, 50 labels a class, {epochs} epochs, val each "
+        "epoch; packing included",
+    )  # fmt: skip
