@@ -1,5 +1,1 @@
 """terrablate: which training trick helps on Earth-observation images, and is the model overfitting?"""
-
-from terrablate.imports import install
-
-install()

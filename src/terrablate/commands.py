@@ -67,7 +67,9 @@ def hydra_command(
 
     from terrablate.config.choices import CONF
     from terrablate.config.resolvers import register
+    from terrablate.imports import install
 
+    install()
     register()
     for flag in ("-m", "--multirun"):  # Hydra's parser takes flags before the overrides only
         if flag in sys.argv[1:]:

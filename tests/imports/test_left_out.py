@@ -17,20 +17,28 @@ from terrablate.data.pack import ensure_pack
 
 FIRST_STEP = """
 import json, os, runpy, sys
-from terrablate.study import job
+from terrablate import commands
 
-def train_and_tell(config, **options):
-    from terrablate.training.classifier import Classifier
+def call(self, composed):
+    from terrablate.study import job
 
-    def training_step(self, batch, batch_idx):
-        self.trainer.optimizers[0].step()  # an optimizer imports the compiler in its first step
-        print("loaded " + json.dumps(list(sys.modules)), flush=True)
-        os._exit(0)
+    inner = job.train_and_tell
 
-    Classifier.training_step = training_step
-    return inner(config, **options)
+    def train_and_tell(config, **options):
+        from terrablate.training.classifier import Classifier
 
-inner, job.train_and_tell = job.train_and_tell, train_and_tell
+        def training_step(self, batch, batch_idx):
+            self.trainer.optimizers[0].step()  # an optimizer imports the compiler in its first step
+            print("loaded " + json.dumps(list(sys.modules)), flush=True)
+            os._exit(0)
+
+        Classifier.training_step = training_step
+        return inner(config, **options)
+
+    job.train_and_tell = train_and_tell
+    return calls(self, composed)
+
+calls, commands._Job.__call__ = commands._Job.__call__, call
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -83,7 +91,10 @@ ASKS = (
     "torch.compile(torch.nn.Linear(2, 2), backend='eager')(torch.zeros(1, 2))",
 )
 ASKED = """
-import os, sys, terrablate, torch
+import os, sys
+from terrablate.imports import install
+install()
+import torch
 layer = torch.nn.Linear(2, 2)
 optimizer = torch.optim.AdamW(layer.parameters())
 optimizer.step()
@@ -124,7 +135,10 @@ def test_the_compiler_is_there_when_it_is_asked_for() -> None:
 
 def test_torchmetrics_does_without_packages_that_others_find() -> None:
     code = """
-import sys, terrablate, torch
+import sys
+from terrablate.imports import install
+install()
+import torch
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_f1_score
 assert not {"scipy", "matplotlib", "torchvision"} & set(sys.modules)
 logits, labels = torch.eye(3), torch.arange(3)

@@ -1,9 +1,9 @@
 """What is left out when torch, Lightning and torchmetrics are imported: most of a launch is imports.
 
 `import lightning` brings in torchmetrics, and that scipy.signal, matplotlib and torchvision for metrics of sound and of
-image quality and for plots; torchvision and Lightning bring in torch._dynamo. timm brings in wandb. Training
-needs none of them, and together they take longer than torch itself. Every process of ours installs the hook below when
-it imports `terrablate`; a package that was imported before stays as it is.
+image quality and for plots; torchvision and Lightning bring in torch._dynamo. timm brings in wandb. Training needs none
+of them, and together they take longer than torch itself. Our commands and workers install the hook below before they
+import torch; a process that only imports `terrablate` is left as it is, and so is a package that was imported before.
 """
 
 import importlib.machinery

@@ -29,6 +29,7 @@ from typing import Any
 
 from terrablate.commands import EXIT_USAGE, attempt
 from terrablate.errors import Busy
+from terrablate.imports import install
 from terrablate.study.outcome import Outcome
 
 GRACE_SECONDS = 10.0
@@ -62,6 +63,7 @@ class Worker:
         signal.signal(signal.SIGTERM, self._end)
         threading.Thread(target=self._listen, name="jobs", daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+            install()
             module, _, name = runner.partition(":")
             run: Runner = getattr(importlib.import_module(module), name)
             gc.freeze()  # what was imported stays: looking through it after each run would take longer than some runs
