@@ -43,6 +43,7 @@ class StudySweeper(Sweeper):
             UserError: if something in the study is wrong.
             SystemExit: with the status of the worst run, if not all of them are complete.
         """
+        from terrablate.report.command import write_after_study
         from terrablate.study.sweep import sweep
 
-        return sweep(self.config, arguments, self.hydra_context.config_loader, self.launcher)
+        return sweep(self.config, arguments, self.hydra_context.config_loader, self.launcher, write_after_study)

@@ -79,6 +79,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a study of an ordered factor that was really trained."""
+    from evaluations import write_study as train_study
+
+    widths = {str(width): [f"model.width={width}"] for width in (4, 2, 8)}
+    home = train_study(tmp_path_factory.mktemp("trained"), widths, range(2))
+    return write_study(home, home).page
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
@@ -89,7 +99,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def open_page(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
+def open_page(browser: Any, pages: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[Open]:
     """Open a page offline, once for each size and colour scheme."""
     known: dict[Any, Opened] = {}
 
@@ -107,7 +117,8 @@ def open_page(browser: Any, pages: dict[str, Path]) -> Iterator[Open]:
         found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
         found.page.on("dialog", lambda dialog: found.complaints.append(f"dialog {dialog.message}"))
         found.page.on("request", lambda request: found.requests.append(request.url))
-        found.page.goto(pages[which].as_uri())
+        page = request.getfixturevalue("trained") if which == "trained" else pages[which]
+        found.page.goto(page.as_uri())
         found.page.wait_for_function("document.documentElement.dataset.ready === 'true'")
         return found
 
@@ -324,6 +335,20 @@ def test_print_is_light_and_opens_what_is_folded(open_page: Open) -> None:
     opened.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
     assert opened.page.locator("main details[open]").count() == 0
+
+
+@pytest.mark.slow
+def test_the_page_of_a_study_that_was_trained_is_whole(open_page: Open) -> None:
+    opened = open_page("trained")
+    for anchor in opened.page.eval_on_selector_all("main section", "nodes => nodes.map(node => node.id)"):
+        opened.see(anchor)
+    assert opened.page.locator(".plot:not([data-drawn])").count() == 0
+    curve = opened.page.evaluate("document.querySelector('#responses .plot').data.map(trace => trace.x)")
+    assert [2, 4, 8] in curve  # in order of the numbers, whatever the baseline is
+    drawn = opened.page.evaluate("document.getElementById('confusion').data[0].z")
+    assert [sum(row) for row in drawn if sum(row)] == pytest.approx([1] * sum(bool(sum(row)) for row in drawn))
+    opened.page.locator("#runs tbody button").first.click()
+    assert "data.train" in opened.text("#run")
 
 
 def test_the_page_of_a_run_shows_its_curves_mistakes_stages_and_config(open_page: Open) -> None:

@@ -1,7 +1,7 @@
 """A study from its command line to its table: plan, check, tune, run what is left."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
+    from terrablate.study.answers import Answer
+
 
 @dataclass(config=FORBID_UNKNOWN)
 class _Composed:
@@ -36,7 +38,11 @@ class _Composed:
 
 
 def sweep(
-    composed: "DictConfig", arguments: Sequence[str], loader: "ConfigLoader", launcher: "Launcher"
+    composed: "DictConfig",
+    arguments: Sequence[str],
+    loader: "ConfigLoader",
+    launcher: "Launcher",
+    answered: "Callable[[Answer, Path], object]",
 ) -> list[float]:
     """Run a study, or a grid.
 
@@ -45,6 +51,7 @@ def sweep(
         arguments: overrides of the command line.
         loader: composes the config of each variant.
         launcher: runs jobs.
+        answered: called with what the study answers and its folder, when both are written.
 
     Raises:
         UserError: if a variant does not compose, or the study's folder cannot be used.
@@ -74,22 +81,21 @@ def sweep(
     runs = folder.settle({**_definition(study, design, seeds, common), "command": list(arguments)}, runs)
     outcomes = trainer.train(runs)
     show_end(study, runs, folder.table(), folder.folder)
-    _answer(folder.folder)
+    answered(_answer(folder.folder), folder.folder)
     if status := max([outcome.status for outcome in outcomes.values()] + [1 for _ in trainer.left_alone], default=0):
         raise SystemExit(status)
     return [float(outcome) for outcome in outcomes.values()]
 
 
-def _answer(folder: Path) -> None:
-    """Write what the study answers so far, and its page; say it in a sentence."""
-    from terrablate.report.command import write_after_study
+def _answer(folder: Path) -> "Answer":
+    """Write what the study answers so far, and say it in a sentence."""
     from terrablate.study.answers import answer, write_answer
     from terrablate.study.evidence import read_study
 
     found = answer(read_study(folder))
     write_answer(found, folder)
     show_answer(found.sentences[0], len(found.warnings), folder)
-    write_after_study(found, folder)
+    return found
 
 
 def _study_of(composed: "DictConfig") -> Study:
