@@ -348,7 +348,9 @@ def test_the_page_of_a_study_that_was_trained_is_whole(open_page: Open) -> None:
     drawn = opened.page.evaluate("document.getElementById('confusion').data[0].z")
     assert [sum(row) for row in drawn if sum(row)] == pytest.approx([1] * sum(bool(sum(row)) for row in drawn))
     opened.page.locator("#runs tbody button").first.click()
-    assert "data.train" in opened.text("#run")
+    told = opened.text("#run")
+    assert told.startswith("4, seed 0")
+    assert "val NLL" in told  # its verdict, in a sentence of numbers
 
 
 def test_the_page_of_a_run_shows_its_curves_mistakes_stages_and_config(open_page: Open) -> None:
