@@ -1,11 +1,13 @@
 """Variants are composed as Hydra composes a single run, from files that are read once."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.config_source import ConfigResult
@@ -66,3 +68,14 @@ def test_each_file_is_read_once(of_study: Compose, monkeypatch: pytest.MonkeyPat
     assert len(read) == first
     of_study(["aug=all"])
     assert read[first:] == ["aug/all"]
+
+
+def test_a_loader_that_has_composed_goes_to_another_process(of_study: Compose) -> None:
+    """Launchers pickle it."""
+    of_study(["model=lenet"])
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    assert not isinstance(loader.repository, ConfigRepository)
+    there = pickle.loads(pickle.dumps(loader))
+    assert isinstance(there.repository, ConfigRepository)
+    assert there.get_group_options("aug") == loader.get_group_options("aug")

@@ -88,5 +88,13 @@ class _ReadOnce:
             self._read[config_path] = self._repository.load_config(config_path)
         return copy.deepcopy(self._read[config_path])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process goes Hydra's own repository: launchers pickle the loader, and each process reads anew."""
+        return _as_it_is, (self._repository,)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._repository, name)
+
+
+def _as_it_is(repository: Any) -> Any:
+    return repository

@@ -145,7 +145,8 @@ function responses() {
           array: own.map((r) => (r.high === null ? 0 : r.high - r.estimate)), arrayminus: own.map((r) => (r.low === null ? 0 : r.estimate - r.low))} : {},
         text: own.map((r) => `${plain(r.level)}: ${free(r.estimate)}${r.low === null ? '' : ` (${free(r.low)} to ${free(r.high)})`}, ${counted(r.n, 'run')}`),
         hovertemplate: '%{text}<extra></extra>'}],
-      layout: layout({xaxis: axis({title: {text: plain(short(factors[place], 30))}, ...(isWide(numbers) ? {type: 'log'} : {})}),
+      layout: layout({xaxis: axis({title: {text: plain(short(factors[place], 30))}, ...(isWide(numbers) ? {type: 'log'} : {}),
+        ...(numbers.length <= 8 ? {tickvals: numbers, ticktext: own.map((r) => plain(r.level))} : {})}),
         yaxis: axis({title: {text: `val ${told.label}`}})}),
     }));
   });
