@@ -117,7 +117,7 @@ function words() {
   byId('gallery-h').hidden = !items.length;
   byId('gallery-caption').textContent = items.length ? `Of “${errors.variant}”: images that most runs get wrong, the most confident mistakes first, among those of which a picture was kept.` : '';
   replace(byId('gallery'), ...items.map((item) => el('li', {},
-    el('img', {src: D.pictures[item.picture], alt: `val image ${item.id}`, title: item.id, loading: 'lazy'}),
+    el('img', {src: D.pictures[item.picture], alt: `val image ${item.id}`, title: item.id}),
     el('div', {}, 'true: ', el('b', {text: item.label})), el('div', {}, 'answer: ', el('b', {text: item.predicted}), ` (${num(item.confidence, 2)})`),
     el('div', {class: 'muted', text: `wrong in ${item.wrong} of ${counted(item.runs, 'run')}`}))));
 }
