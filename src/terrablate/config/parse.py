@@ -1,5 +1,6 @@
 """From a composed Hydra config to the typed one, or to one clear sentence."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,25 +25,48 @@ def parse(composed: "DictConfig | dict[str, Any]", *, reads_data: bool = True) -
     Raises:
         ConfigError: names each wrong key, what was given and what is allowed.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     from terrablate.config.checks import check
 
-    try:
-        values = (
-            composed
-            if isinstance(composed, dict)
-            else OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        )
-    except OmegaConfBaseException as error:
-        raise ConfigError(messages.of_omegaconf(error)) from error
+    values = composed if isinstance(composed, dict) else values_of(composed)
     try:
         config = _ADAPTER.validate_python(values)
     except ValidationError as error:
         raise ConfigError(messages.of_validation(error, values, _derived(composed))) from error
     check(config, reads_data=reads_data)
     return config
+
+
+def values_of(composed: "DictConfig") -> dict[str, Any]:
+    """A composed config as plain values.
+
+    Raises:
+        ConfigError: for a value that is missing, or an interpolation that does not resolve.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(messages.of_omegaconf(error)) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def typed[Kind](kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """Plain values as what a command is told.
+
+    Args:
+        kind: a dataclass of pydantic.
+        values: by key.
+
+    Raises:
+        ConfigError: names each wrong key, what was given and what is allowed.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(messages.of_validation(error, values, root=kind)) from error
 
 
 def _derived(composed: "DictConfig | dict[str, Any]") -> set[str]:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from terrablate.config import messages
 from terrablate.config.checks import selected_bands
+from terrablate.config.parse import typed, values_of
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count
 from terrablate.config.schema import Config
 from terrablate.errors import ConfigError, DataError
@@ -41,20 +41,9 @@ def split(composed: "DictConfig") -> tuple[Settings, dict[str, Any]]:
     Raises:
         ConfigError: names each wrong key, what was given and what is allowed.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(messages.of_omegaconf(error)) from error
-    assert isinstance(values, dict)
-    run = {str(key): value for key, value in values.items()}
+    run = values_of(composed)
     own = {key: run.pop(key) for key in OWN_KEYS}
-    try:
-        settings = TypeAdapter(Settings).validate_python(own)
-    except ValidationError as error:
-        raise ConfigError(messages.of_validation(error, own, root=Settings)) from error
+    settings = typed(Settings, own)
     if settings.input is not None:
         _, height, width = settings.input
         if height != width:

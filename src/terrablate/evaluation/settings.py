@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from terrablate.config import messages
+from terrablate.config.parse import typed, values_of
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Count, Seed
 from terrablate.config.schema import (
     BigEarthNetData,
@@ -97,21 +97,10 @@ def settings_of(composed: "DictConfig") -> Settings:
     Raises:
         ConfigError: names each wrong key, what was given and what is allowed.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(messages.of_omegaconf(error)) from error
-    assert isinstance(values, dict)
-    given: dict[str, Any] = {"data": None} | {str(key): value for key, value in values.items()} | {"moved": {}}
+    given: dict[str, Any] = {"data": None} | values_of(composed) | {"moved": {}}
     if isinstance(given["data"], dict) and "source" not in given["data"]:
         given["moved"], given["data"] = given["data"], None
-    try:
-        settings = TypeAdapter(Settings).validate_python(given)
-    except ValidationError as error:
-        raise ConfigError(messages.of_validation(error, given, root=Settings)) from error
+    settings = typed(Settings, given)
     _check(settings)
     return settings
 

@@ -1,13 +1,13 @@
 """What `explain.py` is told, and whether the record can be explained; imports no torch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from terrablate.config import messages
 from terrablate.config.checks import run_folder
+from terrablate.config.parse import typed, values_of
 from terrablate.config.scalars import FORBID_UNKNOWN, Count, Seed
 from terrablate.errors import ConfigError, UserError
 from terrablate.training.record import Record
@@ -57,19 +57,7 @@ def settings_of(composed: "DictConfig") -> Settings:
         ConfigError: names each wrong key, what was given and what is allowed.
         UserError: if the run cannot be explained.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(messages.of_omegaconf(error)) from error
-    assert isinstance(values, dict)
-    given: dict[str, Any] = {str(key): value for key, value in values.items()}
-    try:
-        settings = TypeAdapter(Settings).validate_python(given)
-    except ValidationError as error:
-        raise ConfigError(messages.of_validation(error, given, root=Settings)) from error
+    settings = typed(Settings, values_of(composed))
     if settings.layer is not None and "gradcam" not in settings.methods:
         methods = ",".join(settings.methods)
         raise ConfigError(f"layer={settings.layer}: is the layer of Grad-CAM, and methods=[{methods}] leaves it out")

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from terrablate.config import messages
+from terrablate.config.parse import typed, values_of
 from terrablate.config.scalars import FORBID_UNKNOWN, Bool, Positive
 from terrablate.errors import ConfigError, DataError
 
@@ -50,17 +50,7 @@ def settings_of(composed: "DictConfig") -> Settings:
     Raises:
         ConfigError: names each wrong key, what was given and what is allowed.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(messages.of_omegaconf(error)) from error
-    try:
-        settings = TypeAdapter(Settings).validate_python(values)
-    except ValidationError as error:
-        raise ConfigError(messages.of_validation(error, values, root=Settings)) from error
+    settings = typed(Settings, values_of(composed))
     given = [key for key in ("study", "runs", "run") if _is_given(settings, key)]
     if len(given) != 1:
         found = " and ".join(given) if given else "none of them"

@@ -53,28 +53,34 @@ def families(evidence: Evidence) -> list[Group]:
 
 def variant_rows(evidence: Evidence, measure: Measure, seeds: Sequence[int], template: Effect) -> list[Effect]:
     """Mean, standard deviation and t-interval over seeds of each variant."""
-    rows = []
-    for variant, values in zip(evidence.variants, table(evidence, measure.column, seeds), strict=True):
-        mean, sd, low, high = mean_interval(values)
-        n = int(np.isfinite(values).sum())
-        rows.append(
-            dataclasses.replace(
-                template,
-                kind="variant",
-                name=variant.name,
-                n=n,
-                estimate=known(mean),
-                sd=known(sd),
-                se=known(sd / math.sqrt(n)) if n else None,
-                df=float(n - 1) if n > 1 else None,
-                low=known(low),
-                high=known(high),
-                low_single=known(low),
-                high_single=known(high),
-                method="t" if math.isfinite(low) else "none",
-            )
-        )
-    return rows
+    named = zip(evidence.variants, table(evidence, measure.column, seeds), strict=True)
+    return [
+        mean_row(values, dataclasses.replace(template, kind="variant", name=variant.name)) for variant, values in named
+    ]
+
+
+def mean_row(over_seeds: npt.NDArray[np.float64], template: Effect) -> Effect:
+    """A mean over seeds with its standard deviation and t-interval.
+
+    Args:
+        over_seeds: a value a seed; NaN where there is none.
+        template: says of what.
+    """
+    mean, sd, low, high = mean_interval(over_seeds)
+    n = int(np.isfinite(over_seeds).sum())
+    return dataclasses.replace(
+        template,
+        n=n,
+        estimate=known(mean),
+        sd=known(sd),
+        se=known(sd / math.sqrt(n)) if n else None,
+        df=float(n - 1) if n > 1 else None,
+        low=known(low),
+        high=known(high),
+        low_single=known(low),
+        high_single=known(high),
+        method="t" if math.isfinite(low) else "none",
+    )
 
 
 def contrast_rows(

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from terrablate.study.effects import Effect
-from terrablate.study.estimates import is_factorial, known
+from terrablate.study.estimates import is_factorial, known, mean_row
 from terrablate.study.evidence import Evidence
 from terrablate.study.measures import Measure, table
-from terrablate.study.statistics.comparisons import compare, mean_interval
+from terrablate.study.statistics.comparisons import compare
 
 type Floats = npt.NDArray[np.float64]
 
@@ -71,30 +71,13 @@ def _groups(evidence: Evidence, factor: str) -> dict[str, list[int]] | None:
 
 
 def _response(factor: str, groups: Mapping[str, list[int]], values: Floats, template: Effect) -> Response:
-    rows = []
-    for level, members in groups.items():
-        over_seeds = values[members].mean(0)
-        mean, sd, low, high = mean_interval(over_seeds)
-        n = int(np.isfinite(over_seeds).sum())
-        rows.append(
-            dataclasses.replace(
-                template,
-                kind="response",
-                name=f"{factor}={level}",
-                factor=factor,
-                level=level,
-                n=n,
-                estimate=known(mean),
-                sd=known(sd),
-                se=known(sd / math.sqrt(n)) if n else None,
-                df=float(n - 1) if n > 1 else None,
-                low=known(low),
-                high=known(high),
-                low_single=known(low),
-                high_single=known(high),
-                method="t" if math.isfinite(low) else "none",
-            )
+    rows = [
+        mean_row(
+            values[members].mean(0),
+            dataclasses.replace(template, kind="response", name=f"{factor}={level}", factor=factor, level=level),
         )
+        for level, members in groups.items()
+    ]
     weights = np.zeros((len(groups), len(values)))
     for number, members in enumerate(groups.values()):
         weights[number, members] = 1 / len(members)
