@@ -75,6 +75,9 @@ def torchgeo_task(trained: nn.Module, bands: int, classes: int) -> Any:
         def configure_models(self) -> None:
             self.model = trained
 
+        def configure_optimizers(self) -> Any:  # without the plateau schedule, which wants val after each epoch
+            return torch.optim.AdamW(self.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+
     return Task(model="resnet18", in_channels=bands, num_classes=classes, lr=LEARNING_RATE)
 
 
