@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from allpairspy import AllPairs
-from PIL import Image
 
 from terrablate.config import Config
 from terrablate.config.checks import check
@@ -22,7 +21,7 @@ from terrablate.config.identity import code_identity
 from terrablate.config.schema import FileWeights
 from terrablate.errors import UserError
 from terrablate.models.build import build
-from terrablate.training import finish, floor
+from terrablate.training import floor, pictures
 from terrablate.training import run as run_module
 
 type Compose = Callable[..., Config]
@@ -219,9 +218,7 @@ def test_every_pair_of_choices_trains_or_is_refused(
     monkeypatch.setattr(floor, "TREES", 5)
     code = code_identity()
     monkeypatch.setattr(run_module, "code_identity", lambda: code)  # somebody may edit a source meanwhile
-    for pictures in ("_draw_augmentations", "_write_worst"):
-        monkeypatch.setattr(finish, pictures, lambda *_: None)
-    monkeypatch.setattr(finish.figures, "draw_curves", lambda file, *_: Image.new("RGB", (8, 8)).save(file, "png"))
+    monkeypatch.setattr(pictures, "draw", lambda record: None)
 
     pairs = Pairs(compose, tmp_path)
     assert not [reason for reason in pairs.refusals.values() if not re.fullmatch(r"[a-z_.]+[=:][^\n]+", reason)]

@@ -16,6 +16,7 @@ from hydra_plugins.slots_launcher import SlotsLauncher
 from terrablate.errors import ConfigError
 from terrablate.study.outcome import Outcome
 from terrablate.study.slots import Settings, run_jobs
+from terrablate.training import pictures
 
 TESTS = Path(__file__).resolve().parents[1]
 TINY = "data.train=40 data.val=20 data.test=10 data.size=16 batch_size=8 model=small_cnn model.width=4 epochs=2"
@@ -32,6 +33,15 @@ def curves(folder: Path, run: str) -> list[dict[str, str]]:
     with (folder / "runs" / run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+def drawn(folder: Path, run: str) -> dict[str, bytes]:
+    """The pictures of a run, by their names; none is left to be drawn."""
+    place = folder / "runs" / run
+    assert not (place / pictures.FILE).exists()
+    found = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*.png")}
+    assert {"curves.png", "augmentations.png", "worst/00.png"} <= set(found)
+    return found
 
 
 def jobs(folder: Path, given: list[str]) -> list[str]:
@@ -61,6 +71,7 @@ def test_four_runs_in_two_slots_have_the_digits_of_four_processes(tmp_path: Path
     assert records(swept) == records(plain)
     for run in records(plain):
         assert curves(swept, run) == curves(plain, run)
+        assert drawn(swept, run) == drawn(plain, run)
     for outcome in outcomes:
         assert float(outcome) == records(swept)[Path(str(outcome.folder)).name]["deployed"]["accuracy/val"]
 

@@ -1,5 +1,7 @@
 """Nothing of a run survives in the process that trains the next one."""
 
+import contextlib
+import dataclasses
 import os
 import random
 import signal
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from terrablate.config import Config
+from terrablate.errors import ConfigError
 from terrablate.study import worker_job
 from terrablate.study.outcome import Outcome
 
@@ -19,6 +23,7 @@ from terrablate.study.outcome import Outcome
 def as_found(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The context manager of a worker, in which this process counts as fresh."""
     monkeypatch.setattr(worker_job, "_FRESH", worker_job._ProcessState())
+    worker_job._composed.cache_clear()
     return worker_job._as_found
 
 
@@ -105,7 +110,9 @@ def test_a_run_on_the_cpu_has_one_thread_unless_told_otherwise(
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(worker_job, "train_and_tell", lambda config: seen.append(config.trainer.threads) or Outcome())
+    monkeypatch.setattr(
+        worker_job, "train_and_tell", lambda config, **_: seen.append(config.trainer.threads) or Outcome()
+    )
     worker_job.run_job(given, {})
     assert seen == [threads]
 
@@ -113,7 +120,9 @@ def test_a_run_on_the_cpu_has_one_thread_unless_told_otherwise(
 def test_a_run_on_a_gpu_keeps_the_threads_that_it_has_elsewhere(as_found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(worker_job, "train_and_tell", lambda config: seen.append(config.trainer.threads) or Outcome())
+    monkeypatch.setattr(
+        worker_job, "train_and_tell", lambda config, **_: seen.append(config.trainer.threads) or Outcome()
+    )
     worker_job.run_job(["trainer=auto"], {})
     assert seen == [None]
 
@@ -148,7 +157,7 @@ def test_config_files_are_read_once_for_all_runs_of_a_worker(as_found: Any, monk
 
     monkeypatch.setattr(ConfigRepository, "load_config", counted)
     monkeypatch.setattr(worker_job, "_FILES", {})
-    monkeypatch.setattr(worker_job, "train_and_tell", lambda config: seen.append(config) or Outcome())
+    monkeypatch.setattr(worker_job, "train_and_tell", lambda config, **_: seen.append(config) or Outcome())
     worker_job.run_job(["seed=1", "model=lenet", "optim.lr=0.5"], {})
     assert read
     read.clear()
@@ -159,3 +168,31 @@ def test_config_files_are_read_once_for_all_runs_of_a_worker(as_found: Any, monk
     assert [(config.seed, config.model.name, config.optim.lr == 0.5) for config in seen] == [
         (1, "lenet", True), (2, "lenet", False), (2, "resnet20", False),
     ]  # fmt: skip
+
+
+def test_the_seeds_of_a_variant_are_composed_once_and_each_has_what_follows_from_its_seed(
+    as_found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hydra
+
+    seen: list[Config] = []
+    composed: list[list[str]] = []
+    compose = hydra.compose
+
+    def counted(config_name: str, overrides: list[str]) -> Any:
+        composed.append(overrides)
+        return compose(config_name, overrides=overrides)
+
+    monkeypatch.setattr(hydra, "compose", counted)
+    monkeypatch.setattr(worker_job, "train_and_tell", lambda config, **_: seen.append(config) or Outcome())
+    for seed in (3, 4):
+        worker_job.run_job(["model=lenet", f"seed={seed}", "data.subset_seed=${seed}"], {})
+    assert composed == [["model=lenet", "data.subset_seed=${seed}"]]
+    assert [(config.seed, config.data.subset_seed) for config in seen] == [(3, 3), (4, 4)]
+    assert dataclasses.replace(seen[0], seed=4, data=seen[1].data) == seen[1]
+
+    for odd in (["seed=1", "seed=2"], ["seed=-1"]):  # Hydra takes the last, and we refuse the other
+        composed.clear()
+        with contextlib.suppress(ConfigError):
+            worker_job.run_job(odd, {})
+        assert composed == [odd]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from terrablate.config import Config
 from terrablate.errors import Busy, ConfigError, UserError, WeightsError
+from terrablate.training import pictures
 from terrablate.training import run as run_module
 from terrablate.training.classifier import Classifier
 from terrablate.training.record import Record
@@ -49,7 +50,7 @@ def test_a_record_holds_everything_it_promises(done: Record) -> None:
         "gap_loss", "gap_accuracy", "onset_epoch", "excess_loss", "verdict", "sentence",
     }  # fmt: skip
     assert set(result["cost"]) == {
-        "seconds", "images_per_second", "parameters", "trainable_parameters", "peak_memory_bytes",
+        "seconds", "suspects_seconds", "images_per_second", "parameters", "trainable_parameters", "peak_memory_bytes",
     }  # fmt: skip
     assert result["cost"]["parameters"] == sum(p.numel() for p in _network(done))
     assert set(result["provenance"]) >= {"commit", "dirty", "code", "packages", "device", "data_fingerprint"}
@@ -58,6 +59,7 @@ def test_a_record_holds_everything_it_promises(done: Record) -> None:
     for picture in ("curves.png", "augmentations.png", "worst/00.png"):
         with Image.open(done.folder / picture) as image:
             assert image.width > 50
+    assert not (done.folder / pictures.FILE).exists()
     index = json.loads((done.folder / "worst" / "index.json").read_text())
     assert [entry["nll"] for entry in index] == sorted((entry["nll"] for entry in index), reverse=True)
     assert not list(done.folder.rglob("*.part"))
@@ -298,7 +300,8 @@ def test_augmentation_acts_on_training_images_only(compose: Compose, monkeypatch
         return whole(self, stored, generator)
 
     monkeypatch.setattr(Classifier, "training_view", view)
-    monkeypatch.setattr("terrablate.training.finish._draw_augmentations", lambda *_: None)
+    nothing = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 1, 8, 8, 3), np.uint8)
+    monkeypatch.setattr("terrablate.training.finish._sheet", lambda *_: nothing)
     run(compose(*TINY, "aug=flip"))
     assert seen == {"training": 3 * 40, "evaluation": 0}
 

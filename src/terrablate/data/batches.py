@@ -131,6 +131,15 @@ def steps_per_epoch(count: int, batch_size: int, world: int) -> int:
     return whole + (rest >= 2 * world)
 
 
+def eval_batch_size(device: str) -> int:
+    """Images a forward pass of an evaluation; changes no result beyond rounding.
+
+    Args:
+        device: its type. On a CPU small batches, which its caches hold, took up to a third less time.
+    """
+    return 64 if device == "cpu" else 256
+
+
 class EvalStream:
     """Batches of a fixed set in a fixed order; a rank takes every world-th image, none twice."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from terrablate.config.schema import Config
-from terrablate.data.batches import EvalStream, Images, TrainStream, steps_per_epoch
+from terrablate.data.batches import EvalStream, Images, TrainStream, eval_batch_size, steps_per_epoch
 from terrablate.data.imbalance import long_tail
 from terrablate.data.label_noise import Confusion, confusion_matrix, noisy
 from terrablate.data.pack import Pack, ensure_pack
@@ -19,9 +19,6 @@ from terrablate.data.subsets import Indices, count_classes, per_class, stratifie
 from terrablate.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-_EVAL_BATCH = 256
-"""Images a forward pass of an evaluation, a device; it changes no result beyond rounding."""
 
 
 class ChipDataModule(lightning.LightningDataModule):
@@ -218,7 +215,8 @@ class ChipDataModule(lightning.LightningDataModule):
 
     def eval_stream(self, name: str) -> EvalStream:
         """The images of `val` or `probe` in a fixed order, unaugmented."""
-        return EvalStream(self.images(name), _EVAL_BATCH, rank=self._rank, world=self._world_size)
+        batch_size = eval_batch_size(self._device.type)
+        return EvalStream(self.images(name), batch_size, rank=self._rank, world=self._world_size)
 
     def images(self, name: str) -> Images:
         """The images of `train`, `val` or `probe`; those of `train` with the labels that they are given."""
@@ -257,7 +255,7 @@ class ChipDataModule(lightning.LightningDataModule):
 
     def _load(self, split: Split) -> Any:
         mapped = self.pack.images(split)
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self._device
         storage = self.config.data.storage
         if storage == "auto":
             storage = "mmap"
@@ -268,6 +266,10 @@ class ChipDataModule(lightning.LightningDataModule):
             return mapped
         in_memory = np.array(mapped)
         return torch.from_numpy(in_memory).to(device) if storage == "device" else in_memory
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     @property
     def _rank(self) -> int:

@@ -178,7 +178,7 @@ def stamp(data: Data) -> str | None:
 def _files(root: Path, depth: int | None) -> list[tuple[str, int, int]]:
     """Path, size and time of each file; a folder at the depth counts as one file of size 0."""
     found: list[tuple[str, int, int]] = []
-    folders = [(str(root), 1)]
+    folders, start = [(str(root), 1)], len(os.path.join(root, ""))  # noqa: PTH118 - a Path has no slash at its end
     while folders:
         folder, level = folders.pop()
         with os.scandir(folder) as entries:
@@ -189,9 +189,12 @@ def _files(root: Path, depth: int | None) -> list[tuple[str, int, int]]:
                 if is_folder and level != depth:
                     folders.append((entry.path, level + 1))
                 else:
-                    status = entry.stat(follow_symlinks=Path(entry.path).exists())
+                    try:
+                        status = entry.stat()
+                    except FileNotFoundError:  # a link to nothing
+                        status = entry.stat(follow_symlinks=False)
                     size = 0 if is_folder else status.st_size
-                    found.append((os.path.relpath(entry.path, root), size, status.st_mtime_ns))
+                    found.append((entry.path[start:], size, status.st_mtime_ns))  # of very many files: no Path for each
     return found
 
 

@@ -14,12 +14,13 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 
 
-def train_and_tell(config: Config, *, waits: bool = False) -> Outcome:
+def train_and_tell(config: Config, *, waits: bool = False, draws: bool = True) -> Outcome:
     """Train a run, or find it done.
 
     Args:
         config: of the run.
         waits: for another process that trains this very run, to take its result over.
+        draws: the pictures of its record, too; else they wait for `pictures.draw_of`.
 
     Raises:
         UserError: as `run` does.
@@ -27,7 +28,7 @@ def train_and_tell(config: Config, *, waits: bool = False) -> Outcome:
     began = time.monotonic()
     while True:
         try:
-            record = run(config)
+            record = run(config, draws=draws)
         except Busy as error:
             if not waits:
                 raise

@@ -17,6 +17,7 @@ from typing import Literal
 
 from terrablate.commands import EXIT_FAILURE, EXIT_INTERRUPTED
 from terrablate.errors import UserError
+from terrablate.study.artist import Artist
 from terrablate.study.devices import Device, find_devices
 from terrablate.study.outcome import Kind, Outcome
 from terrablate.study.progress import Progress
@@ -117,6 +118,7 @@ class _Pool:
             if number < device.slots
         ][: len(jobs)]
         self._progress = Progress(jobs)
+        self._artist = Artist()
         self._selector = selectors.DefaultSelector()
         self._signals = 0
 
@@ -127,12 +129,16 @@ class _Pool:
             raise UserError(f"{self._settings.logs} cannot be written: {error.strerror or error}") from error
         scratch = tempfile.TemporaryDirectory(prefix="terrablate-slots-")
         self._scratch = Path(scratch.name)
-        with scratch, self._selector, _signals_to(self._selector) as taken, self._progress:
+        with scratch, self._selector, _signals_to(self._selector) as taken, self._progress, self._artist:
             try:
                 while None in self._outcomes and not self._signals:
                     self._hand_out()
                     self._wait(taken)
+                while self._artist.left and not self._signals:
+                    time.sleep(_REDRAW_SECONDS / 10)
+                    self._signals = len(taken)
                 if self._signals:
+                    self._artist.stop()
                     self._interrupt(taken)
             finally:
                 for slot in self._slots:
@@ -258,8 +264,10 @@ class _Pool:
             outcome = _cut("timed_out", reason, folder, slot.began)
         if not self._signals and self._put_back(job, slot.device, outcome):
             return
-        if outcome.kind in _FAILED and folder is not None:
+        if folder is not None and outcome.kind in _FAILED:
             failure_of_another(folder, outcome.reason or outcome.kind, tail)
+        elif folder is not None:
+            self._artist.draw(folder)
         self._outcomes[job.index] = outcome
         self._progress.finished(job.index, outcome, len(self._slots))
         if outcome.kind == "died":

@@ -21,6 +21,7 @@ from terrablate.study.launch import Trainer
 from terrablate.study.plan import checked, planned_runs
 from terrablate.study.show import show_answer, show_end, show_plan, show_tuned
 from terrablate.study.tuning import check_tuning, tuned, tuning_runs
+from terrablate.training.pictures import draw_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -80,6 +81,9 @@ def sweep(
         runs = planned_runs(study, design, seeds, common, digests, chosen)
     runs = folder.settle({**_definition(study, design, seeds, common), "command": list(arguments)}, runs)
     outcomes = trainer.train(runs)
+    for row in folder.table():
+        if row["folder"]:
+            draw_of(Path(row["folder"]))  # what a call that was killed had left
     show_end(study, runs, folder.table(), folder.folder)
     answered(_answer(folder.folder), folder.folder)
     if status := max([outcome.status for outcome in outcomes.values()] + [1 for _ in trainer.left_alone], default=0):

@@ -1,7 +1,12 @@
-"""What a warm worker does with a job: compose, train, and leave the process as it was found. Imports torch at once."""
+"""What a warm worker does with a job: compose, train, and leave the process as it was found. Imports torch at once.
+
+Pictures are not drawn: `slots` does that meanwhile.
+"""
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import gc
 import os
 import random
@@ -10,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +28,9 @@ from terrablate.study.composer import Files, read_files_once
 from terrablate.study.job import train_and_tell
 from terrablate.study.outcome import Outcome
 from terrablate.training import claim
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _TRAIN = PROJECT / "src" / "train.py"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
@@ -50,17 +58,30 @@ def run_job(overrides: Sequence[str], environment: Mapping[str, str | None]) -> 
             config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, threads=1))
         if config.trainer.devices != 1:
             return _in_process_of_its_own(config, overrides, environment)
-        return train_and_tell(config)
+        return train_and_tell(config, draws=False)
 
 
 def _compose(overrides: Sequence[str]) -> Config:
+    """The config of a run; of a study's seeds Hydra composes the first, whose seed is then another."""
+    seeds = [word for word in overrides if word.startswith("seed=")]
+    others = tuple(word for word in overrides if not word.startswith("seed="))
+    if len(seeds) != 1 or not (number := seeds[0].removeprefix("seed=")).isdecimal():
+        return parse(_composed(tuple(overrides)))
+    config = copy.deepcopy(_composed(others))
+    config.seed = int(number)
+    return parse(config)
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...]) -> "DictConfig":
+    """Not resolved: what is derived from the seed still follows it."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         read_files_once(GlobalHydra.instance().config_loader(), _FILES)
-        return parse(compose("train", overrides=list(overrides)))
+        return compose("train", overrides=list(overrides))
 
 
 def _in_process_of_its_own(config: Config, overrides: Sequence[str], environment: Mapping[str, str | None]) -> Outcome:

@@ -1,6 +1,6 @@
 """Pictures of the record: curves, augmented training images, the worst val images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ _SHEET_PICTURE, _SHEET_MARGIN, _SHEET_HEAD = 128, 8, 50
 """Pixels: a picture's side, about; what is left free beside all, and above them for the names."""
 
 type Picture = npt.NDArray[np.float32]
+type Bytes = npt.NDArray[np.uint8]
 
 
 def draw_curves(
@@ -75,9 +76,7 @@ def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 110)
 
 
-def draw_augmentations(
-    file: IO[bytes], title: str, originals: Sequence[Picture], views: Sequence[Sequence[Picture]]
-) -> None:
+def draw_augmentations(file: IO[bytes], title: str, originals: Bytes, views: Bytes) -> None:
     """A row an image: as it is, then as training sees it.
 
     Pillow draws it: with a figure of matplotlib's, this took longer than the training of a small run.
@@ -85,48 +84,45 @@ def draw_augmentations(
     Args:
         file: gets a PNG.
         title: above all.
-        originals: H,W,3 in [0, 1].
-        views: for each original, pictures of the same form.
+        originals: n,H,W,3.
+        views: n,v,H,W,3: v pictures of each original.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    rows = [[original, *others] for original, others in zip(originals, views, strict=True)]
-    height, width, _ = originals[0].shape
+    cells = np.concatenate([originals[:, None], views], axis=1)
+    count, across, height, width, _ = cells.shape
     factor = _SHEET_PICTURE / width
     factor = round(factor) if factor > 1 else factor
     gap = max(1, round(0.04 * width))
-    mosaic = np.ones((len(rows) * (height + gap), len(rows[0]) * (width + gap), 3), dtype=np.float32)
-    for (row, column), picture in _placed(rows):
-        top, left = row * (height + gap), column * (width + gap)
-        mosaic[top : top + height, left : left + width] = picture
-    pictures = Image.fromarray((mosaic * 255).round().astype(np.uint8))
+    mosaic = np.full((count, height + gap, across, width + gap, 3), 255, dtype=np.uint8)
+    mosaic[:, :height, :, :width] = cells.transpose(0, 2, 1, 3, 4)
+    pictures = Image.fromarray(mosaic.reshape(count * (height + gap), across * (width + gap), 3))
     resample = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
     pictures = pictures.resize((round(pictures.width * factor), round(pictures.height * factor)), resample)
     sheet = Image.new("RGB", (pictures.width + _SHEET_MARGIN, pictures.height + _SHEET_HEAD), "white")
     sheet.paste(pictures, (_SHEET_MARGIN, _SHEET_HEAD))
     draw = ImageDraw.Draw(sheet)
     draw.text((sheet.width / 2, 14), title, fill="black", font=ImageFont.load_default(15), anchor="mm")
-    for column in range(len(rows[0])):
+    for column in range(across):
         middle = _SHEET_MARGIN + factor * (column * (width + gap) + width / 2)
         name = f"view {column}" if column else "image"
         draw.text((middle, 38), name, fill="black", font=ImageFont.load_default(13), anchor="mm")
     sheet.save(file, format="PNG", compress_level=1)
 
 
-def _placed(rows: Sequence[Sequence[Picture]]) -> Iterator[tuple[tuple[int, int], Picture]]:
-    for row, pictures in enumerate(rows):
-        for column, picture in enumerate(pictures):
-            yield (row, column), picture
-
-
-def thumbnail(file: IO[bytes], picture: Picture, size: int = 128) -> None:
-    """Write a picture, H,W,3 in [0, 1], as a PNG of about `size` pixels, enlarged without smoothing."""
+def thumbnail(file: IO[bytes], picture: Bytes, size: int = 128) -> None:
+    """Write a picture, H,W,3, as a PNG of about `size` pixels, enlarged without smoothing."""
     from PIL import Image
 
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+    image = Image.fromarray(picture)
     factor = max(1, round(size / max(image.size)))
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     image.save(file, format="PNG", compress_level=1)
+
+
+def as_bytes(picture: Picture) -> Bytes:
+    """Pictures of any form in [0, 1] as bytes."""
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
 
 
 class TrueColor:

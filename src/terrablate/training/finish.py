@@ -1,7 +1,7 @@
-"""The end of a run: predictions, pictures, and last of all `result.json`, which makes the record count."""
+"""The end of a run: predictions, what pictures show, and last of all `result.json`, which makes the record count."""
 
-import functools
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,11 +19,13 @@ from terrablate.training.by_heart import by_heart
 from terrablate.training.classifier import Classifier
 from terrablate.training.early_stopping import early_stopping_report
 from terrablate.training.failure import levels
+from terrablate.training.figures import Bytes
 from terrablate.training.floor import beats, best_accuracy, classical_floor
 from terrablate.training.frozen_features import random_state
 from terrablate.training.hardware import peak_memory_bytes
 from terrablate.training.history import History
 from terrablate.training.overfitting import Diagnosis, MonitorSettings, diagnose
+from terrablate.training.pictures import Pictures, worst_name
 from terrablate.training.record import Record, Row
 from terrablate.training.regularize.averaging import deployed
 from terrablate.training.reload import rebuilt
@@ -44,7 +46,9 @@ def finish(
     provenance: Mapping[str, Any],
     start: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the rest of the record and return `result.json`'s content.
+    """Write the rest of the record but its pictures, and return `result.json`'s content.
+
+    What the pictures show is kept for `pictures.draw`.
 
     Args:
         record: of the run.
@@ -68,23 +72,28 @@ def finish(
     logits = {"best": best["val_logits"] if best else None, "last": history.last_logits}
     which = "last" if config.stop.rule != "early" or best is None else "best"
     _write_predictions(record, data, logits)
-    note = "synthetic data, not real" if config.data.source == "synthetic" else ""
     evaluations = history.evaluations()
     floor = classical_floor(data, threads=torch.get_num_threads())
-    record.write(
-        "curves.png",
-        lambda file: figures.draw_curves(
-            file, record.folder.name, evaluations, diagnosis, note, best_accuracy(floor), task.accuracy_name
-        ),
-    )
-    suspects = None
+    suspects, began = None, time.monotonic()
     networks = _networks(config, data, module, best)
     if best is not None and not at_once:  # else it is not the network that predicts
         with _holding(module, networks["best"]):
             suspects = add_suspects(record, config, data, module, best, provenance["hardware"]["accelerator"])
+    suspects_seconds = time.monotonic() - began
     module.cpu()
-    _draw_augmentations(record, config, data, module)
-    _write_worst(record, config, data, logits[which])
+    originals, views = _sheet(config, data, module)
+    Pictures(
+        title=record.folder.name,
+        evaluations=evaluations,
+        diagnosis=diagnosis,
+        note="synthetic data, not real" if config.data.source == "synthetic" else "",
+        floor=best_accuracy(floor),
+        accuracy_name=task.accuracy_name,
+        sheet_title=f"{record.folder.name}: training images, aug={config.aug.name}",
+        originals=originals,
+        views=views,
+        worst=_write_worst(record, config, data, logits[which]),
+    ).keep(record)
     deployed = logits[which]
     details = {"accuracy_by_class": None, "confusion": None}
     if deployed is not None:
@@ -117,6 +126,7 @@ def finish(
         "prune": module.pruning.report(networks[which], history.epochs) if module.pruning else None,
         "cost": {
             "seconds": history.seconds,
+            "suspects_seconds": suspects_seconds,
             "images_per_second": _mean([row["images_per_second"] for row in history.rows]),
             "parameters": sum(parameter.numel() for parameter in networks[which].parameters()),
             "trainable_parameters": module.finetuning.trainable_parameters(history.epochs - 1),
@@ -208,28 +218,24 @@ def _write_predictions(record: Record, data: ChipDataModule, logits: Mapping[str
     record.write("val_predictions.npz", lambda file: np.savez_compressed(file, **arrays))
 
 
-def _draw_augmentations(record: Record, config: Config, data: ChipDataModule, module: Classifier) -> None:
+def _sheet(config: Config, data: ChipDataModule, module: Classifier) -> tuple[Bytes, Bytes]:
+    """Some training images as pictures n,H,W,3, and views of each as training sees it, n,v,H,W,3."""
     images = data.images("train")
     rows = numpy_stream(config.seed, "sheet").permutation(len(images))[:_SHEET_ROWS]
     stored = images.take(np.sort(rows))["image"].cpu()
-    shown = figures.TrueColor(data.pack.bands, config.data.rgb, module.inputs.scale(stored).numpy())
+    scaled = module.inputs.scale(stored)
+    shown = figures.TrueColor(data.pack.bands, config.data.rgb, scaled.numpy())
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "sheet"))
     views = [module.training_view(stored, generator).numpy() for _ in range(_SHEET_VIEWS)]
-    record.write(
-        "augmentations.png",
-        lambda file: figures.draw_augmentations(
-            file,
-            f"{record.folder.name}: training images, aug={config.aug.name}",
-            [shown(image) for image in module.inputs.scale(stored).numpy()],
-            [[shown(view[row]) for view in views] for row in range(len(stored))],
-        ),
-    )
+    originals = np.stack([figures.as_bytes(shown(image)) for image in scaled.numpy()])
+    seen = [[figures.as_bytes(shown(view[row])) for view in views] for row in range(len(stored))]
+    return originals, np.stack([np.stack(row) for row in seen])
 
 
-def _write_worst(record: Record, config: Config, data: ChipDataModule, logits: torch.Tensor | None) -> None:
-    """Thumbnails of the val images with the highest NLL under the deployed weights, and an index of what they are."""
+def _write_worst(record: Record, config: Config, data: ChipDataModule, logits: torch.Tensor | None) -> Bytes:
+    """An index of the val images with the highest NLL under the deployed weights; gives them as pictures k,H,W,3."""
     if logits is None or not torch.isfinite(logits).all():
-        return
+        return np.empty((0, 1, 1, 3), np.uint8)
     images = data.images("val")
     labels = torch.from_numpy(images.labels)
     task, classes = task_of(config.data), data.pack.classes
@@ -240,11 +246,10 @@ def _write_worst(record: Record, config: Config, data: ChipDataModule, logits: t
     ids = data.sample_ids("val")
     index = []
     for rank, position in enumerate(worst):
-        name = f"worst/{rank:02}.png"
-        record.write(name, functools.partial(figures.thumbnail, picture=shown(stored[rank])))
         answer = task.answer(logits[position], images.labels[position], classes)
-        index.append({"file": name, "id": ids[position], **answer, "nll": float(nll[position])})
+        index.append({"file": worst_name(rank), "id": ids[position], **answer, "nll": float(nll[position])})
     record.write_json("worst/index.json", index)
+    return np.stack([figures.as_bytes(shown(image)) for image in stored])
 
 
 def _slim_checkpoint(record: Record, config: Config) -> None:

@@ -1,5 +1,6 @@
 """Which code and which package versions made a result."""
 
+import functools
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +19,9 @@ _PACKAGES = (
 )
 
 
+@functools.cache
 def provenance() -> dict[str, Any]:
-    """Git commit and whether the tree was dirty (None outside a checkout), and versions."""
+    """Git commit, whether the tree was dirty (None outside a checkout), and versions; as this process first saw them."""
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": _dirty(),

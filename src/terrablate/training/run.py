@@ -24,6 +24,7 @@ from terrablate.errors import Busy, UserError
 from terrablate.models.build import build, first_line
 from terrablate.models.norm import synchronise
 from terrablate.training import hardware as devices
+from terrablate.training import pictures
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
 from terrablate.training.failure import failure
@@ -77,8 +78,12 @@ class Job:
         return self.total_epochs * self.data.optimizer_steps_per_epoch
 
 
-def run(config: Config) -> Record:
+def run(config: Config, *, draws: bool = True) -> Record:
     """Train a run, resume it where it was cut off, or show what it gave when it is done.
+
+    Args:
+        config: of the run.
+        draws: the pictures, too; else they are kept for `pictures.draw_of`, unless a logger wants to show them.
 
     Raises:
         Busy: if another process trains the run, or has taken it over.
@@ -104,6 +109,8 @@ def run(config: Config) -> Record:
             _train_or_say_why(job)
         if config.robustness:
             add_robustness(job.record, config, job.data, job.hardware, job.code)
+        if draws:
+            pictures.draw(job.record)
         if trained and job.record.finished():  # what another study has kept is not this one's to remove
             job.record.drop_checkpoints(config.study.keep)
     return job.record
@@ -185,6 +192,8 @@ def _train(job: Job) -> None:
     try:
         module, report = _fit(job, loggers, history)
         result = finish(job.record, job.config, job.data, module, history, job.total_epochs, _provenance(job), report)
+        if loggers:
+            pictures.draw(job.record)
     finally:
         for each in loggers:
             each.finish(result, job.record.folder)

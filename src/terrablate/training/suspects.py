@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 
 from terrablate.config.schema import Config
-from terrablate.data.batches import EvalStream, Images
+from terrablate.data.batches import EvalStream, Images, eval_batch_size
 from terrablate.data.module import ChipDataModule
 from terrablate.data.source import Labels
 from terrablate.data.subsets import Indices, stratified_sample
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 FILE = "suspects.csv"
 MOST_IMAGES = 20_000
 """Images that are looked at; of more, a sample with their class proportions."""
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,8 @@ def train_logits(
     module.eval()
     try:
         with torch.inference_mode():
-            return torch.cat([module(batch["image"].to(device)).float().cpu() for batch in EvalStream(images, _BATCH)])
+            batches = EvalStream(images, eval_batch_size(device))
+            return torch.cat([module(batch["image"].to(device)).float().cpu() for batch in batches])
     finally:
         module.load_state_dict(before)
         module.train(was_training)
