@@ -18,7 +18,7 @@ def overhead(options: Options) -> list[Figure]:
 
     from terrablate.data.pack import ensure_pack
 
-    steps = options.size(2000, 40)
+    steps = options.size(500, 40)
     config = work.compose(
         options, "data=synthetic", f"data.train={steps * _BATCH}", "data.val=100", "data.test=10", "data.size=16",
         "model=lenet", f"batch_size={_BATCH}", "epochs=1", "trainer=cpu", "trainer.threads=1", "force=true",

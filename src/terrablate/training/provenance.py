@@ -21,7 +21,7 @@ _PACKAGES = (
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """Git commit, whether the tree was dirty (None outside a checkout), and versions; as this process first saw them."""
+    """Git commit, whether the tree was dirty (None outside a checkout), and versions; as this process first saw."""
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": _dirty(),
