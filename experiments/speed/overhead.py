@@ -53,6 +53,7 @@ def _stream(config: Any, pack: Any) -> Any:
     return ChipDataModule(config, pack).train_dataloader()
 
 
+@work.without_lightning()
 def _raw(config: Any, pack: Any) -> float:
     import torch
 

@@ -1,7 +1,9 @@
 """The work that is the same for all: EuroSAT's chips, the networks, a torchgeo task, a raw loop, and runs of ours."""
 
+import contextlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,19 @@ def Stopwatch() -> Any:  # noqa: N802 - stands for a class that needs Lightning
     return _stopwatch_class()()
 
 
+@contextlib.contextmanager
+def without_lightning() -> Iterator[None]:
+    """For a plain loop, whose optimizer need not ask for GPUs in each step as Lightning has torch do."""
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    before = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+
+
+@without_lightning()
 def raw_rate(config: Any, pack: Any, epochs: int) -> float:
     """Images a second of a plain loop over arrays in RAM: index, float, standardise, step; val once at the end."""
     images, labels = np.array(pack.images("train")), torch.from_numpy(pack.labels("train"))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from terrablate.config.schema import Config
-from terrablate.data.batches import EvalStream, Images, TrainStream, eval_batch_size, steps_per_epoch
+from terrablate.data.batches import Batch, EvalStream, Images, TrainStream, eval_batch_size, steps_per_epoch
 from terrablate.data.imbalance import long_tail
 from terrablate.data.label_noise import Confusion, confusion_matrix, noisy
 from terrablate.data.pack import Pack, ensure_pack
@@ -194,6 +194,17 @@ class ChipDataModule(lightning.LightningDataModule):
             rank=self._rank,
             world=self._world_size,
         )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning's own looks for tensors in whatever a batch may be, in each step."""
+        if batch["image"].device == device:  # as on the CPU
+            return batch
+        return {
+            "image": batch["image"].to(device, non_blocking=True),
+            "label": batch["label"].to(device, non_blocking=True),
+            "position": batch["position"].to(device, non_blocking=True),
+            "size": batch["size"],
+        }
 
     def statistics_stream(self, epoch: int) -> TrainStream:
         """The batches of an epoch, from 0, once more, whole in each process."""

@@ -69,7 +69,11 @@ def _cores() -> int:
 def prepare(hardware: Hardware) -> None:
     """Set threads, and make the kernels choose the same algorithm each time."""
     torch.set_num_threads(max(1, hardware.threads))
-    if hardware.accelerator == "cuda":
+    if hardware.accelerator == "cpu":
+        # Lightning has torch ask the driver's library for GPUs, and optimizers ask in each step; where there is no
+        # library, looking for it takes half a millisecond
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else matrix products may differ from run to run
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -17,6 +17,8 @@ from terrablate.training.history import History
 from terrablate.training.task import TASKS
 
 _SECONDS_BETWEEN_LINES = 5.0
+_DRAWN_A_SECOND = 4
+"""How often the bar is drawn, each time for some milliseconds of training."""
 
 
 class _ImagesPerSecond(ProgressColumn):
@@ -47,7 +49,8 @@ class ProgressDisplay(Callback):
         self._history = history
         self._total_epochs = total_epochs
         self._total_images = images_per_epoch * total_epochs
-        self._done_images = images_per_epoch * history.epochs
+        self._shown_images = 0
+        self._moved_at = 0.0
         self._images_per_epoch = images_per_epoch
         self._bar: _Bar | None = None
         self._shown_at = 0.0
@@ -58,6 +61,7 @@ class ProgressDisplay(Callback):
     def on_train_start(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Open the bar."""
         self._began, self._began_epochs = time.monotonic(), self._history.epochs
+        self._shown_images = self._images_per_epoch * self._began_epochs
         if not self._console.is_terminal:
             return
         self._bar = _Bar(
@@ -70,10 +74,9 @@ class ProgressDisplay(Callback):
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            refresh_per_second=_DRAWN_A_SECOND,
         )
-        self._task = self._bar.add_task(
-            self._epoch(), total=self._total_images, completed=self._images_per_epoch * self._history.epochs
-        )
+        self._task = self._bar.add_task(self._epoch(), total=self._total_images, completed=self._shown_images)
         self._bar.start()
 
     def on_train_batch_end(
@@ -85,15 +88,18 @@ class ProgressDisplay(Callback):
         batch_idx: int,
     ) -> None:
         """Move the bar."""
-        if self._bar is not None:
-            self._bar.advance(self._task, batch["size"])
+        self._shown_images += batch["size"]
+        now = time.monotonic()
+        if self._bar is not None and now - self._moved_at >= 1 / _DRAWN_A_SECOND:
+            self._bar.update(self._task, completed=self._shown_images)
+            self._moved_at = now
 
     def on_train_epoch_end(self, trainer: "lightning.Trainer", pl_module: "lightning.LightningModule") -> None:
         """Show the newest figures."""
         if self._bar is not None:
             self._bar.figures = self._figures()
-            completed = self._images_per_epoch * self._history.epochs
-            self._bar.update(self._task, description=self._epoch(), completed=completed)
+            self._shown_images = self._images_per_epoch * self._history.epochs
+            self._bar.update(self._task, description=self._epoch(), completed=self._shown_images)
             return
         now = time.monotonic()
         due = self._history.rows[-1]["nll/val"] is not None and now - self._shown_at >= _SECONDS_BETWEEN_LINES
