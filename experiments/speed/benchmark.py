@@ -18,7 +18,7 @@ ROWS = {
     "reading": ("reading", "packed batches against torchgeo's DataLoader, 13 bands and RGB"),
     "lenet": ("training", "LeNet at 64 pixels: torchgeo, a raw loop, ours, ours in two slots"),
     "resnet18": ("training", "ResNet-18 at 64 pixels: the same"),
-    "equivalence": ("equivalence", "val accuracy of ResNet-18 over seeds, torchgeo and ours"),
+    "equivalence": ("equivalence", "val accuracy of a small network over seeds, torchgeo and ours"),
     "overhead": ("overhead", "time a step beyond a raw loop, and Lightning's part of it"),
     "augmentation": ("augmentation", "aug=all against ResNet-18's step and against kornia"),
     "start": ("launching", "--help, --cfg job and a mistake in the config"),
