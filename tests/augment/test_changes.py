@@ -146,4 +146,4 @@ def test_what_the_host_must_know_is_drawn_there() -> None:
     own = torch.Generator().manual_seed(3)
     assert on_host(own) is own
     assert drawn(3, 4) == drawn(3, 4)  # a resumed run draws the same
-    assert len({tuple(drawn(seed, offset)) for seed in (3, 5, 2**63 - 1) for offset in (0, 4, 8)}) == 9
+    assert len({tuple(drawn(seed, offset)) for seed in (3, 5, 2**63 - 2) for offset in (0, 4, 8)}) == 9
