@@ -72,7 +72,7 @@ def _words(options: Options, accelerator: str, model: str, batch: int, epochs: i
 
 
 def _alone(options: Options, accelerator: str, batch: int) -> list[Figure]:
-    """Images a second of training, and the share of its time in which the device computes; what is left is the host's."""
+    """Images a second of training, and the share of its time in which the device computes; the rest is the host's."""
     choices = LADDER | (OF_GPU if accelerator == "gpu" else {})
     common = _words(options, accelerator, "resnet18", batch, options.size(5, 2))
     subjects = {

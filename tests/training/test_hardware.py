@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -56,13 +57,36 @@ def test_a_run_is_the_same_whether_its_precision_was_given_or_found(compose: Cal
     assert found.config.trainer.precision == "32"  # as its record will say
 
 
-def test_a_compiler_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ConfigError, match=r"trainer\.compile=default: needs a C\+\+ compiler, and there is no no-such"):
-        resolve(compile="default", accelerator="cpu")
-    assert resolve(accelerator="cpu").precision == "32"
-    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
-    assert resolve(compile="default", accelerator="cpu").precision == "32"
+@pytest.mark.parametrize(
+    ("accelerator", "environment", "present", "missing"),
+    [
+        ("cpu", {}, {"g++"}, None),
+        ("cpu", {"CXX": "mine"}, {"mine"}, None),
+        ("cpu", {}, {"gcc"}, "needs a C++ compiler, and there is no g++; install one, let CXX name one"),
+        ("cpu", {"CXX": "mine"}, {"g++"}, "needs a C++ compiler, and there is no mine; install one"),
+        ("auto", {}, {"clang"}, None),
+        ("auto", {"CC": "mine"}, {"mine"}, None),
+        ("auto", {}, {"g++"}, "needs a C compiler, and there is no gcc or clang; install one, let CC name one"),
+    ],
+)
+def test_a_compiler_must_be_there(
+    gpu: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    accelerator: str,
+    environment: dict[str, str],
+    present: set[str],
+    missing: str | None,
+) -> None:
+    gpu(9)
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in present else None)
+    assert resolve(accelerator=accelerator).world_size == 1
+    with nullcontext() if missing is None else pytest.raises(ConfigError) as refused:
+        resolve(accelerator=accelerator, compile="default")
+    assert missing is None or f"trainer.compile=default: {missing}" in str(refused.value)
 
 
 @pytest.mark.parametrize(

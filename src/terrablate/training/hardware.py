@@ -16,6 +16,11 @@ from terrablate.errors import ConfigError
 
 HALF_PRECISION = {"bf16": torch.bfloat16, "16": torch.float16}
 """Types of autocast by the precision of a run; one that is not here has none."""
+_COMPILERS = {
+    "cpu": ("C++", "CXX", ("clang++",) if sys.platform == "darwin" else ("g++",)),
+    "cuda": ("C", "CC", ("gcc", "clang")),
+}
+"""What torch's compiler translates with, and where it looks for it: on a GPU, Triton does."""
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -62,11 +67,12 @@ def _check_compiler(mode: str, accelerator: str) -> None:
         raise ConfigError(
             "trainer.compile=reduce-overhead: needs a GPU for its CUDA graphs, and there is none; use default"
         )
-    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # where torch looks for it
-    if shutil.which(name) is None:
+    language, variable, names = _COMPILERS[accelerator]
+    asked = os.environ.get(variable)
+    if not any(shutil.which(name) for name in ([asked] if asked else names)):
         raise ConfigError(
-            f"trainer.compile={mode}: needs a C++ compiler, and there is no {name}; install one, let CXX name one, or"
-            " leave trainer.compile out"
+            f"trainer.compile={mode}: needs a {language} compiler, and there is no {asked or ' or '.join(names)};"
+            f" install one, let {variable} name one, or leave trainer.compile out"
         )
 
 
