@@ -26,9 +26,12 @@ ROWS = {
     "warm": ("launching", "from one run to the next in a warm worker"),
     "study": ("studying", "48 short LeNet runs: calls of a torchgeo script, Hydra's multirun of it, ours"),
     "memory": ("memory", "one copy of the pack for all slots, and the peak of a slot beyond it"),
+    "gpu": ("gpu", "ResNet-18 alone under the options of a GPU; 1 to 16 runs at once on one, with and without MPS"),
     "scaling": ("scaling", "packing and epoch time up to a million chips; memory while a pack is read from disk"),
 }
 """Module and sentence of each row; the module has a function of the row's name."""
+MADE_UP = {"augmentation", "memory", "gpu", "scaling"}
+"""Rows whose data are made up."""
 
 
 def main() -> int:
@@ -49,13 +52,15 @@ def main() -> int:
         parser.error(f"{unknown[0]}: there is no such row; allowed: {', '.join(ROWS)}")
     if given.repeats < 1:
         parser.error(f"--repeats={given.repeats}: expected at least 1")
-    if given.data_root is None or not (given.data_root / "eurosat").is_dir():
+    rows = given.rows or list(ROWS)
+    has_data = given.data_root is not None and (given.data_root / "eurosat").is_dir()
+    if not has_data and not MADE_UP.issuperset(rows):
         parser.error(f"--data-root={given.data_root}: expected a folder with eurosat/ as torchgeo lays it out")
     status = 0
     with tempfile.TemporaryDirectory(prefix="terrablate-speed-") as scratch:
         repeats = 1 if given.quick else given.repeats
-        options = Options(given.data_root.resolve(), Path(scratch), repeats, given.quick)
-        for row in given.rows or ROWS:
+        options = Options((given.data_root or Path(scratch)).resolve(), Path(scratch), repeats, given.quick)
+        for row in rows:
             try:
                 found = getattr(importlib.import_module(ROWS[row][0]), row)(options)
             except Exception:  # the others are still of use

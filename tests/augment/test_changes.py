@@ -1,10 +1,13 @@
 """RandAugment and TrivialAugment: all changes equally likely, magnitudes as asked for."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from augment_inputs import BANDS, generator, images_of, smooth_images, spread_of
 from terrablate.augment import affine, changes
+from terrablate.augment.draws import on_host
 from terrablate.augment.randaug import randaug
 from terrablate.augment.trivial import trivial
 from terrablate.config.schema.augment import CHANGES, Change
@@ -122,3 +125,25 @@ def test_what_to_choose_from_turns() -> None:
     ratio = (only / images).flatten(1)
     assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio))
     assert set(ratio[:, 0].round(decimals=3).tolist()) == {0.5, 1.5}
+
+
+class GeneratorOfGpu:
+    """As far as it is asked: a seed and a place in the stream, both kept by the host."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, seed: int, offset: int) -> None:
+        self.initial_seed, self.get_offset = lambda: seed, lambda: offset
+
+
+def drawn(seed: int, offset: int) -> list[int]:
+    generator: Any = GeneratorOfGpu(seed, offset)
+    assert on_host(generator).device.type == "cpu"
+    return torch.randint(100, (8,), generator=on_host(generator)).tolist()
+
+
+def test_what_the_host_must_know_is_drawn_there() -> None:
+    own = torch.Generator().manual_seed(3)
+    assert on_host(own) is own
+    assert drawn(3, 4) == drawn(3, 4)  # a resumed run draws the same
+    assert len({tuple(drawn(seed, offset)) for seed in (3, 5, 2**63 - 2) for offset in (0, 4, 8)}) == 9

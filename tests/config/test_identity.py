@@ -34,6 +34,7 @@ CHANGES = [
     "debug.max_eval_images=3", "debug.train_images=9", "debug.by_heart=true",
     "debug.profile_steps=1",
     "regularize=l1", "regularize=ema", "regularize=[l1,ema]",
+    "trainer.channels_last=true", "trainer.compile=default", "trainer.deterministic=false", "optim.fused=true",
 ]  # fmt: skip
 
 
@@ -85,7 +86,19 @@ def test_where_and_how_fast_do_not_change_the_identity(compose: Compose, overrid
 
 @pytest.mark.parametrize(
     "neutral",
-    ["data.offset=0", "data.image_size=null", "data.on_error=raise", "steps=null", "norm=native", "aug=none", "seed=0"],
+    [
+        "trainer.channels_last=false",
+        "trainer.compile=null",
+        "trainer.deterministic=true",
+        "optim.fused=false",
+        "data.offset=0",
+        "data.image_size=null",
+        "data.on_error=raise",
+        "steps=null",
+        "norm=native",
+        "aug=none",
+        "seed=0",
+    ],
 )
 def test_a_key_at_its_neutral_default_leaves_the_identity(compose: Compose, neutral: str) -> None:
     assert of(compose(neutral)) == of(compose())

@@ -12,6 +12,7 @@ from terrablate.config.schema.training import (
     SAM,
     SGD,
     MultiStepSchedule,
+    RMSprop,
     SAMAdamW,
     StepSchedule,
     TimmOptim,
@@ -24,6 +25,7 @@ PLAIN = SGD(name="sgd", optimizer="sgd", **RATES)
 SHARP = SAM(name="sam", optimizer="sam", rho=0.05, momentum=0.9, **RATES)
 SHARP_ADAMW = SAMAdamW(name="sam_adamw", optimizer="sam_adamw", rho=0.05, betas=[0.9, 0.99], **RATES)
 TIMM = TimmOptim(name="timm", optimizer="timm", timm_name="lion", **RATES)
+RMS = RMSprop(name="rmsprop", optimizer="rmsprop", alpha=0.99, **RATES)
 CPU = Trainer(name="cpu", accelerator="cpu", devices=1, strategy="auto", precision="32", checkpoint_seconds=0.0)
 HALF, DDP = dataclasses.replace(CPU, precision="16"), dataclasses.replace(CPU, strategy="ddp")
 STEP = StepSchedule(name="step", schedule="step", every=5, gamma=0.1)
@@ -53,6 +55,9 @@ MULTI = MultiStepSchedule(name="multistep", schedule="multistep", milestones=[0.
             "optim.kwargs.momentum: lion takes no such argument; allowed: betas",
         ),
         (TIMM, {"kwargs": {"lr": 0.1}}, CPU, "optim.kwargs.lr: it is a key of its own; write optim.lr=0.1"),
+        (RMS, {"fused": True}, CPU, "optim.fused=true: optim=rmsprop has no fused step; leave it at false, or use"),
+        (TIMM, {"fused": True}, CPU, "optim.fused=true: optim=timm has no fused step"),
+        (PLAIN, {"fused": True, "clip_norm": 0.5}, HALF, "optim.clip_norm=0.5: with trainer.precision=16 a fused step"),
         (TIMM, {"timm_name": "kron"}, DDP, "optim.timm_name=kron: its random numbers would differ between devices"),
     ],
 )

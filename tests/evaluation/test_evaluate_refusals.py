@@ -117,6 +117,9 @@ def test_a_variant_with_one_seed_is_named_and_has_no_ensemble(
         (["study=tiny", "data.download=true"], r"data.download: there is no such key"),
         (["study=tiny", "trainer=ddp"], r"trainer.devices=auto: images are evaluated on one device"),
         (["study=tiny", "trainer.precision=bf16"], r"each run is evaluated in the precision"),
+        (["study=tiny", "trainer.channels_last=true"], r"trainer\.channels_last=true: is an option of training"),
+        (["study=tiny", "trainer.compile=default"], r"trainer\.compile=default: is an option of training"),
+        (["study=tiny", "trainer.deterministic=false"], r"trainer\.deterministic=false: is an option of training"),
     ],
 )
 def test_mistakes_on_the_command_line(home: Path, study: Path, words: list[str], match: str) -> None:

@@ -89,6 +89,8 @@ ASKS = (
     "from torch._dynamo.utils import is_compile_supported, counters",
     "from torch._dynamo.utils import is_compile_supported; is_compile_supported('cpu')",
     "torch.compile(torch.nn.Linear(2, 2), backend='eager')(torch.zeros(1, 2))",
+    "torch.compiler.reset(); torch.compiler.set_stance('force_eager'); torch.compiler.set_stance('default')",
+    "layer.compile(backend='eager', dynamic=False); layer._compiled_call_impl = None",
 )
 ASKED = """
 import os, sys

@@ -7,7 +7,7 @@ import torch
 
 from terrablate.augment import affine, photometric
 from terrablate.augment.blur import blurred
-from terrablate.augment.draws import symmetric
+from terrablate.augment.draws import on_host, symmetric
 from terrablate.augment.noise import noisy
 from terrablate.config.schema.augment import Change
 
@@ -81,12 +81,12 @@ def change_each(
 ) -> torch.Tensor:
     """Apply to each image one of the changes, all equally likely; arguments as of `changed`.
 
-    Each change sees only the images that drew it. Their number is asked of the device, once a call: without it every
-    change would have to be computed for every image.
+    Each change sees only the images that drew it; else every change would have to be computed for every image. Which
+    one they draw is decided on the host, which has to know how many they are.
     """
-    which = torch.randint(len(changes), (len(images),), device=images.device, generator=generator)
-    order = which.argsort(stable=True)
-    counts = (which == torch.arange(len(changes), device=images.device)[:, None]).sum(1).tolist()
+    which = torch.randint(len(changes), (len(images),), generator=on_host(generator))
+    counts = which.bincount(minlength=len(changes)).tolist()
+    order = which.argsort(stable=True).to(images.device, non_blocking=True)
     parts = [
         changed(change, part, part_level, largest, generator, spread)
         for change, part, part_level in zip(

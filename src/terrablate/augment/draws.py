@@ -37,3 +37,14 @@ def beta(images: torch.Tensor, generator: torch.Generator, alpha: float) -> torc
     power = (1 - uniform(images, generator, 2, len(images))).log() / alpha
     first, second = gamma.log() + power
     return torch.sigmoid(first - second)
+
+
+def on_host(generator: torch.Generator) -> torch.Generator:
+    """A generator on the CPU, for what the host must know to go on: the generator itself if it is there.
+
+    That of a GPU gives one that starts from its seed and its place in the stream, which the host keeps: nothing waits
+    for the device. Two calls give the same numbers unless something was drawn from the generator between them.
+    """
+    if generator.device.type == "cpu":
+        return generator
+    return torch.Generator().manual_seed((generator.initial_seed() + generator.get_offset()) % 2**63)

@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from terrablate.config.schema import Config
 
@@ -27,13 +27,16 @@ _ELSEWHERE = {
 """Keys that do not change what is trained, or that the data fingerprint, the weights' digest and the hardware state."""
 
 
+type Precision = Literal["32", "bf16", "16"]
+
+
 @dataclass(frozen=True)
 class Hardware:
     """What changes the digits of a run besides its config."""
 
     accelerator: str
     world_size: int
-    precision: str
+    precision: Precision
     threads: int
 
 

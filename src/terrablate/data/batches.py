@@ -1,4 +1,8 @@
-"""Batches from packed arrays: one fancy index a batch, in an order that is a function of (seed, epoch)."""
+"""Batches from packed arrays: one fancy index a batch, in an order that is a function of (seed, epoch).
+
+Where images are resident on a device, so are their labels, and the order of an epoch is sent there as a whole: then a
+step copies nothing from the host.
+"""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -14,6 +18,10 @@ from terrablate.random_streams import numpy_stream
 
 if TYPE_CHECKING:
     import torch
+
+
+type Positions = Indices | torch.Tensor
+"""Of images in a (sub)set: n, int64."""
 
 
 class Batch(TypedDict):
@@ -33,7 +41,7 @@ class Images:
     """Images and labels of a subset, read from the pack when they are asked for.
 
     Args:
-        images: N,C,H,W, memory-mapped, in RAM, or a tensor on a device.
+        images: N,C,H,W, memory-mapped, in RAM, or a tensor on a device, on which all of a batch is then.
         labels: N; of several an image N,K.
         indices: which rows belong to the subset.
     """
@@ -42,6 +50,7 @@ class Images:
         self._images = images
         self._indices = indices
         self.labels = labels[indices]
+        self._resident: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -50,19 +59,46 @@ class Images:
         """The images at these positions, as a subset of their own."""
         part = copy.copy(self)
         part._indices, part.labels = self._indices[positions], self.labels[positions]
+        part._resident = None
         return part
 
-    def take(self, positions: Indices, size: int | None = None) -> Batch:
+    def take(self, positions: Positions, size: int | None = None) -> Batch:
         """The images at these positions of the subset, as one batch."""
         import torch
 
-        rows = self._indices[positions]
-        if isinstance(self._images, torch.Tensor):
-            image = self._images[torch.from_numpy(rows).to(self._images.device)]
+        size = size or len(positions)
+        positions = self.placed(positions)
+        if isinstance(positions, torch.Tensor):
+            rows, labels = self._on_device()
+            image, label, position = self._images[rows[positions]], labels[positions], positions
         else:
-            image = torch.from_numpy(self._images[rows])
-        label, position = torch.from_numpy(self.labels[positions]), torch.from_numpy(positions)
-        return {"image": image, "label": label, "position": position, "size": size or len(positions)}
+            image = torch.from_numpy(self._images[self._indices[positions]])
+            label, position = torch.from_numpy(self.labels[positions]), torch.from_numpy(positions)
+        return {"image": image, "label": label, "position": position, "size": size}
+
+    def placed(self, positions: Positions) -> Positions:
+        """Positions where `take` needs them: for resident images a tensor on their device, parts of which serve, too.
+
+        Nothing waits for the device; parts of what was placed cost no copy.
+        """
+        import torch
+
+        if isinstance(self._images, torch.Tensor) and not isinstance(positions, torch.Tensor):
+            return torch.from_numpy(positions).to(self._images.device, non_blocking=True)
+        return positions
+
+    def _on_device(self) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Rows of the pack and labels of the subset, beside resident images; sent there once."""
+        import torch
+
+        if self._resident is None:
+            assert isinstance(self._images, torch.Tensor)
+            rows, labels = (
+                torch.from_numpy(np.array(values)).to(self._images.device, non_blocking=True)
+                for values in (self._indices, self.labels)
+            )
+            self._resident = rows, labels
+        return self._resident
 
 
 class TrainStream:
@@ -109,7 +145,7 @@ class TrainStream:
         return whole if limit is None else min(whole, limit)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self._order(self._epoch())
+        order = self._images.placed(self._order(self._epoch()))
         for step in range(len(self)):
             whole = order[step * self._batch_size : (step + 1) * self._batch_size]
             yield self._images.take(whole[self._rank :: self._world], len(whole))
@@ -152,5 +188,6 @@ class EvalStream:
         return -(-len(self._positions) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self._positions), self._batch_size):
-            yield self._images.take(self._positions[start : start + self._batch_size])
+        positions = self._images.placed(self._positions)
+        for start in range(0, len(positions), self._batch_size):
+            yield self._images.take(positions[start : start + self._batch_size])

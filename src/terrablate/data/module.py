@@ -75,7 +75,7 @@ class ChipDataModule(lightning.LightningDataModule):
         chosen = stratified_sample(train_labels[self.train_indices], len(self.val_indices), data.split_seed, "probe")
         self.probe_indices: Indices = self.train_indices[chosen]
         self._check(train_labels)
-        self._stored: dict[str, Any] = {}
+        self._stored: dict[tuple[Split, torch.device], Any] = {}
 
     def _check_classes(self) -> None:
         name, classes = self.config.data.name, self.pack.classes
@@ -232,9 +232,17 @@ class ChipDataModule(lightning.LightningDataModule):
     def images(self, name: str) -> Images:
         """The images of `train`, `val` or `probe`; those of `train` with the labels that they are given."""
         split: Split = "val" if name == "val" else "train"
-        indices = {"train": self.train_indices, "val": self.val_indices, "probe": self.probe_indices}[name]
-        labels = self.given_labels if name == "train" else self.pack.labels(split)
-        return Images(self._storage(split), labels, indices)
+        return Images(self._storage(split), self._split_labels(name), self._indices(name))
+
+    def labels(self, name: str) -> Labels:
+        """Those of `images(name)`; no image is read for them."""
+        return self._split_labels(name)[self._indices(name)]
+
+    def _split_labels(self, name: str) -> Labels:
+        return self.given_labels if name == "train" else self.pack.labels("val" if name == "val" else "train")
+
+    def _indices(self, name: str) -> Indices:
+        return {"train": self.train_indices, "val": self.val_indices, "probe": self.probe_indices}[name]
 
     def unlabelled_images(self) -> Images:
         """The training images whose labels `data.train_per_class` leaves out.
@@ -256,17 +264,17 @@ class ChipDataModule(lightning.LightningDataModule):
     def sample_ids(self, name: str) -> list[str]:
         """Names of the images of `train`, `val` or `probe`, in their order."""
         ids = self.pack.ids("val" if name == "val" else "train")
-        indices = {"train": self.train_indices, "val": self.val_indices, "probe": self.probe_indices}[name]
-        return [ids[index] for index in indices]
+        return [ids[index] for index in self._indices(name)]
 
     def _storage(self, split: Split) -> Any:
-        if split not in self._stored:
-            self._stored[split] = self._load(split)
-        return self._stored[split]
-
-    def _load(self, split: Split) -> Any:
-        mapped = self.pack.images(split)
         device = self._device
+        if (split, device) not in self._stored:  # images may be asked for before there is a trainer, and its device
+            self._stored[split, device] = self._load(split, device)
+        return self._stored[split, device]
+
+    def _load(self, split: Split, device: torch.device) -> Any:
+        """The images of a split where `data.storage` wants them; slots that share a GPU have a copy each."""
+        mapped = self.pack.images(split)
         storage = self.config.data.storage
         if storage == "auto":
             storage = "mmap"

@@ -55,6 +55,7 @@ class Session:
         config = subject.config
         module = ChipDataModule(config, self.packs.of(config.data))
         precision = config.trainer.precision
+        assert precision != "auto"  # records say what it was
         if precision == "16" and self.hardware.accelerator == "cpu":
             precision = "32"  # the CPU has no autocast of this kind
         return predictor_of(subject, module, dataclasses.replace(self.hardware, precision=precision)), module

@@ -127,6 +127,9 @@ def _check(settings: Settings) -> None:
             f"trainer.precision={settings.trainer.precision}: each run is evaluated in the precision that it was"
             " trained in; leave it out"
         )
+    for key in ("channels_last", "compile", "deterministic"):
+        if (value := getattr(settings.trainer, key)) != Trainer.__dataclass_fields__[key].default:
+            raise ConfigError(f"trainer.{key}={str(value).lower()}: is an option of training; leave it out")
     if settings.trainer.devices != 1:
         raise ConfigError(
             f"trainer.devices={settings.trainer.devices}: images are evaluated on one device; use trainer=auto, cpu or"

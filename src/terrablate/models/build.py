@@ -10,6 +10,7 @@ from terrablate.config.schema import BatchNorm, Config, Model, NativeNorm, TimmM
 from terrablate.errors import ConfigError
 from terrablate.models.dropout import apply_dropout
 from terrablate.models.initialise import initialise
+from terrablate.models.layout import apply_channels_last
 from terrablate.models.native import first_line, native_network, timm_network
 from terrablate.models.norm import apply_norm
 from terrablate.models.sizes import REFUSALS, near_sizes, require_whole_patches
@@ -42,7 +43,8 @@ def build(config: Config, in_channels: int, num_classes: int, image_size: int) -
         image_size: side of the square images in pixels.
 
     Raises:
-        ConfigError: if the network cannot take such images or batches, or a stem, norm or dropout finds no place in it.
+        ConfigError: if the network cannot take such images or batches, or a stem, norm, dropout or layout of memory
+            finds no place in it.
     """
     model = config.model
     torch.manual_seed(stream_seed(config.seed, "init"))
@@ -60,6 +62,8 @@ def build(config: Config, in_channels: int, num_classes: int, image_size: int) -
         "norm": apply_norm(network, config.norm),
         "dropout": apply_dropout(network, config.dropout),
     }
+    if config.trainer.channels_last:
+        apply_channels_last(network, model.name)
     _try(network, model, in_channels, num_classes, image_size)
     _check_batches_of_one(network, config)
     return Built(network, keys, surgery)

@@ -124,6 +124,16 @@ class Classifier(lightning.LightningModule):
         """Under DDP frozen stages have gradients, too."""
         self.finetuning.drop_gradients()
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm; also before a fused step in bf16, which Lightning takes for one that unscales gradients."""
+        if gradient_clip_val:
+            self.trainer.precision_plugin.clip_grad_by_norm(optimizer, gradient_clip_val)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Put dropout and augmentation at the place of their streams that belongs to this step."""
         self._step_counters = (self.current_epoch, batch_idx, self.global_rank)
@@ -191,7 +201,8 @@ class Classifier(lightning.LightningModule):
         ratio, epoch = self.regularization.unlabelled_ratio, self.current_epoch
         first = batch_idx * ratio * self.config.batch_size
         whole = unlabelled_positions(len(images), self.config.seed, epoch, first, ratio * size)
-        stored = images.take(whole[self.trainer.global_rank :: self.trainer.world_size])["image"].to(self.device)
+        share = images.take(whole[self.trainer.global_rank :: self.trainer.world_size])
+        stored = share["image"].to(self.device, non_blocking=True)
         augmented = self.inputs.standardise(self.training_view(stored, self._generator))
         return self.regularization.consistency(
             self.network, self.inputs(stored), augmented, step=self.trainer.global_step
@@ -295,6 +306,8 @@ class Classifier(lightning.LightningModule):
 
     def _cut(self, cuts: Sequence[Cut]) -> Kept:
         kept = cut_channels(self.network, cuts)
+        if self.config.trainer.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         self.regularization.cut(self.network, cuts, kept)
         self.cuts += cuts
         return kept

@@ -99,7 +99,7 @@ class EpochEnd(Callback):
         self.history = history
         self.total_epochs = total_epochs
         self.loggers = loggers
-        self._labels = {name: torch.from_numpy(data.images(name).labels) for name in ("val", "probe")}
+        self._labels = {name: torch.from_numpy(data.labels(name)) for name in ("val", "probe")}
         self._best: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._epoch_began = time.monotonic()

@@ -18,6 +18,7 @@ from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import Pack
 from terrablate.training import hardware as devices
 from terrablate.training.classifier import Classifier
+from terrablate.training.compilation import compilation
 from terrablate.training.lr_range import RangeCurve, RangeTest, draw_range_test
 from terrablate.training.record import Record
 
@@ -43,13 +44,16 @@ def find_rate(module: Classifier, pack: Pack, record: Record, config: Config, ha
         KeyboardInterrupt: after Ctrl-C; nothing is written then.
     """
     curve = RangeCurve()
+    data = ChipDataModule(dataclasses.replace(config, steps=None), pack)
     trainer = lightning.Trainer(
         **devices.trainer_options(config, hardware),
         max_epochs=-1,  # the callback ends it
-        callbacks=[GrowingRate(curve, config.optim.lr)],
+        callbacks=[
+            *compilation(config, len(data.train_indices)),
+            GrowingRate(curve, config.optim.lr),
+        ],
         default_root_dir=record.folder,
     )
-    data = ChipDataModule(dataclasses.replace(config, steps=None), pack)
     try:
         trainer.fit(module, datamodule=data)
     except SystemExit:  # Lightning's answer to Ctrl-C

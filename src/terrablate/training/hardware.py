@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import sys
 from typing import Any
 
@@ -9,12 +10,17 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from terrablate.config.identity import Hardware
+from terrablate.config.identity import Hardware, Precision
 from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
 from terrablate.errors import ConfigError
 
 HALF_PRECISION = {"bf16": torch.bfloat16, "16": torch.float16}
 """Types of autocast by the precision of a run; one that is not here has none."""
+_COMPILERS = {
+    "cpu": ("C++", "CXX", ("clang++",) if sys.platform == "darwin" else ("g++",)),
+    "cuda": ("C", "CC", ("gcc", "clang")),
+}
+"""What torch's compiler translates with, and where it looks for it: on a GPU, Triton does."""
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -22,7 +28,7 @@ def resolve(trainer: Trainer) -> Hardware:
     """What the run will use on this machine.
 
     Raises:
-        ConfigError: if a GPU is asked for that is not there.
+        ConfigError: if a GPU is asked for that is not there, or needed for what is asked, or a compiler is.
     """
     wanted = trainer.accelerator
     if wanted == "gpu" and not torch.cuda.is_available():
@@ -36,9 +42,38 @@ def resolve(trainer: Trainer) -> Hardware:
         devices = present
     if present is not None and devices > present:
         raise ConfigError(f"trainer.devices={devices}: there are {present} GPUs")
+    if trainer.compile is not None:
+        _check_compiler(trainer.compile, accelerator)
+    if not trainer.deterministic and accelerator == "cpu":
+        raise ConfigError(
+            "trainer.deterministic=false: changes nothing on the CPU, and there is no GPU; leave it at true"
+        )
     return Hardware(
-        accelerator, devices, trainer.precision, trainer.threads or _cores() // _local(devices, accelerator)
+        accelerator,
+        devices,
+        _precision(accelerator) if trainer.precision == "auto" else trainer.precision,
+        trainer.threads or _cores() // _local(devices, accelerator),
     )
+
+
+def _precision(accelerator: str) -> Precision:
+    """bf16 where the device computes in it: GPUs from Ampere on; those before would convert to and fro."""
+    computes = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if computes else "32"
+
+
+def _check_compiler(mode: str, accelerator: str) -> None:
+    if mode == "reduce-overhead" and accelerator == "cpu":
+        raise ConfigError(
+            "trainer.compile=reduce-overhead: needs a GPU for its CUDA graphs, and there is none; use default"
+        )
+    language, variable, names = _COMPILERS[accelerator]
+    asked = os.environ.get(variable)
+    if not any(shutil.which(name) for name in ([asked] if asked else names)):
+        raise ConfigError(
+            f"trainer.compile={mode}: needs a {language} compiler, and there is no {asked or ' or '.join(names)};"
+            f" install one, let {variable} name one, or leave trainer.compile out"
+        )
 
 
 def check_sync(norm: Norm, hardware: Hardware) -> None:
@@ -66,8 +101,24 @@ def _cores() -> int:
     return min(allowed, int(asked)) if asked.isdigit() and int(asked) > 0 else allowed
 
 
-def prepare(hardware: Hardware) -> None:
-    """Set threads, and make the kernels choose the same algorithm each time."""
+def prepare(hardware: Hardware, *, deterministic: bool = True) -> None:
+    """Set threads, and on a GPU how kernels are chosen. On the CPU they are the same each time.
+
+    Deterministic: cuDNN takes the algorithm that it expects to be fast instead of trying them all, and none whose sums
+    depend on the order in which threads arrive; torch takes deterministic kernels where it has them and warns where it
+    has none. This costs speed in the backward passes of convolutions most of all. What torch does besides, filling new
+    memory with NaN, is left out: it costs a kernel for each tensor, and nothing here reads memory that was not written.
+
+    Else cuDNN tries all algorithms at each new shape of a batch and keeps the fastest, so that two runs of one config
+    differ by rounding. It pays for convolutions on many batches of one shape.
+
+    In both cases float32 is torch's own on GPUs from Ampere on: convolutions in TF32 (10 bits of mantissa), products of
+    matrices in full float32. `precision=32` does not change that; bf16 has 7 bits, and computes both faster.
+
+    Args:
+        hardware: of the run.
+        deterministic: `trainer.deterministic`.
+    """
     torch.set_num_threads(max(1, hardware.threads))
     if hardware.accelerator == "cpu":
         # Lightning has torch ask the driver's library for GPUs, and optimizers ask in each step; where there is no
@@ -75,8 +126,9 @@ def prepare(hardware: Hardware) -> None:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else matrix products may differ from run to run
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
         torch.cuda.reset_peak_memory_stats()
 
 

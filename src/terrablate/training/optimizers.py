@@ -63,6 +63,8 @@ def create_optimizer(
     """
     groups = list(param_groups)
     common: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+    if optim.fused:  # else torch chooses: a loop over the parameters on the CPU, one over lists of them on a GPU
+        common["fused"] = True
     match optim:
         case SGD():
             return torch.optim.SGD(groups, momentum=optim.momentum, nesterov=optim.nesterov, **common)

@@ -1,5 +1,6 @@
 """One run from its config to its record: find it done, resume it, or train it."""
 
+import dataclasses
 import logging
 import shutil
 import sys
@@ -26,6 +27,7 @@ from terrablate.models.norm import synchronise
 from terrablate.training import hardware as devices
 from terrablate.training import pictures
 from terrablate.training.classifier import Classifier
+from terrablate.training.compilation import compilation
 from terrablate.training.epoch_end import EpochEnd
 from terrablate.training.failure import failure
 from terrablate.training.find_rate import find_rate
@@ -93,6 +95,7 @@ def run(config: Config, *, draws: bool = True) -> Record:
     rank = devices.process_rank()
     _set_up_logging(rank)
     job = prepare(config)
+    config = job.config
     if rank > 0:  # launched by rank 0, which has decided already; it takes no claim and never skips
         _fit(job, [])
         return job.record
@@ -120,7 +123,9 @@ def prepare(config: Config) -> Job:
     """Everything that identifies a run: device, data, weights."""
     hardware = devices.resolve(config.trainer)
     devices.check_sync(config.norm, hardware)
-    devices.prepare(hardware)
+    devices.prepare(hardware, deterministic=config.trainer.deterministic)
+    # what `auto` was: a run is identified by, and evaluated in, the precision that it was trained in
+    config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, precision=hardware.precision))
     data = ChipDataModule(config, ensure_pack(config.data, Path(config.packs_dir)), hardware.world_size)
     size = data.pack.image_size
     weights = prepare_weights(config, data.pack.bands, data.pack.classes, size)
@@ -270,6 +275,7 @@ def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -
         **devices.trainer_options(config, job.hardware),
         max_epochs=job.total_epochs,
         callbacks=[
+            *compilation(config, len(data.train_indices)),
             *([OperationProfile(job.record, profiled)] if profiled and devices.process_rank() == 0 else []),
             EpochEnd(config, data, job.record, history, job.total_epochs, loggers),
             *([ProgressDisplay(history, job.total_epochs, images)] if devices.process_rank() == 0 else []),

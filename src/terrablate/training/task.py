@@ -80,7 +80,7 @@ class OneLabel(Task):
 
     def targets(self, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
         """One-hot; unlike torch's own it does not look at the labels, for which the device would have to be waited."""
-        return torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, labels.unsqueeze(1), 1.0)
+        return (labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device)).float()
 
     def metric_names(self, num_classes: int) -> Sequence[str]:
         """See `metrics.names`."""

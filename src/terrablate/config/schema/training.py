@@ -24,6 +24,7 @@ class Optim:
     weight_decay_all: Bool = False
     clip_norm: Positive | None = None
     accumulate: Count = 1
+    fused: Bool = False
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
@@ -211,13 +212,16 @@ class FittedStop:
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
 class Trainer:
-    """Devices and precision."""
+    """Devices, precision, and how the same mathematics is computed."""
 
     name: Name
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: Annotated[int, Strict(), Field(ge=1)] | Literal["auto"]
     strategy: Literal["auto", "ddp"]
-    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(lambda given: str(given))]
+    precision: Annotated[Literal["32", "bf16", "16", "auto"], BeforeValidator(lambda given: str(given))]
+    channels_last: Bool = False
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
+    deterministic: Bool = True
     threads: Count | None = None
     checkpoint_seconds: NonNegative
 

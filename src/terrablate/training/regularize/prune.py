@@ -133,7 +133,8 @@ def _cut_state(state: dict[str, Any], old: nn.Parameter, new: nn.Parameter, plac
     cut: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, torch.Tensor) and value.ndim and value.shape == old.shape:
-            cut[name] = take(value, places, new.shape)
+            # laid out in memory as the parameter, which fused steps rely on
+            cut[name] = torch.empty_like(new, dtype=value.dtype).copy_(take(value, places, new.shape))
         elif value is None or isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.ndim == 0):
             cut[name] = value
         else:

@@ -1,0 +1,84 @@
+"""torch's fused steps: the optimizer has them, takes the same way, and goes on after a cut and with a resumed run."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from terrablate.config import Config
+from terrablate.training.classifier import Classifier
+from terrablate.training.run import _fit, _resumed_history, prepare
+
+type Compose = Callable[..., Config]
+TINY = (
+    "trainer=cpu", "trainer.threads=1", "epochs=3", "batch_size=16", "data.train=44", "model=small_cnn",
+    "model.width=4", "norm=batch", "trainer.checkpoint_seconds=0",
+)  # fmt: skip
+
+
+def train(config: Config) -> tuple[Classifier, list[float]]:
+    job = prepare(config)
+    job.record.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    module, _ = _fit(job, [])
+    with (job.record.folder / "metrics.csv").open() as file:
+        return module, [float(row["nll/val"]) for row in csv.DictReader(file)]
+
+
+def kinds_of_groups(module: Classifier) -> set[object]:
+    return {group["fused"] for group in module.optimizers().param_groups}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["optim=sgd", "optim=momentum", "optim=adam", "optim=adamw optim.clip_norm=0.5", "optim=sam", "optim=sam_adamw",
+     "optim=adamw optim.clip_norm=0.5 trainer.precision=bf16", "optim=momentum regularize=[prune,ema]"
+     " regularize.prune.start=0 regularize.prune.rounds=1 trainer.channels_last=true"],
+)  # fmt: skip
+def test_a_fused_step_takes_the_same_way_within_rounding(compose: Compose, words: str) -> None:
+    plain, losses = train(compose(*TINY, *words.split()))
+    fused, others = train(compose(*TINY, *words.split(), "optim.fused=true"))
+    assert kinds_of_groups(plain) == {None}
+    assert kinds_of_groups(fused) == {True}
+    assert others == pytest.approx(losses, rel=1e-2 if "bf16" in words else 1e-3)
+    assert len(set(losses)) == 3
+
+
+def test_what_is_left_of_the_momenta_after_a_cut_lies_in_memory_as_the_parameters(compose: Compose) -> None:
+    """A fused step goes through the memory of both at once, whatever their strides say."""
+    words = "optim=adamw optim.fused=true trainer.channels_last=true regularize=prune regularize.prune.start=0"
+    module, _ = train(compose(*TINY, *words.split(), "regularize.prune.rounds=1"))
+    state = module.optimizers().state  # type: ignore[union-attr]
+    assert module.cuts
+    assert any(parameter.ndim == 4 for parameter in state)
+    for parameter, own in state.items():
+        assert own["exp_avg"].stride() == own["exp_avg_sq"].stride() == parameter.stride()
+
+
+def test_a_resumed_run_gives_the_digits_of_an_undisturbed_one(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ("optim=adamw", "optim.fused=true", "trainer.channels_last=true")
+    whole, _ = train(compose(*TINY, *words, f"runs_dir={tmp_path / 'whole'}"))
+    monkeypatch.setattr(Classifier, "average_epoch", stop_after(2))
+    with pytest.raises(RuntimeError, match="cut off"):
+        train(compose(*TINY, *words))
+    monkeypatch.undo()
+    job = prepare(compose(*TINY, *words))
+    history = _resumed_history(job)
+    assert history.epochs == 1
+    resumed, _ = _fit(job, [], history)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def stop_after(epochs: int) -> Callable[..., None]:
+    calls: list[int] = []
+
+    def average_epoch(module: Classifier, total: int) -> None:
+        calls.append(total)
+        if len(calls) == epochs:
+            raise RuntimeError("cut off")
+
+    return average_epoch
