@@ -17,7 +17,8 @@ class Compilation(Callback):
 
     Compiled code belongs to one shape: a smaller last batch is computed by the plain network, as are evaluations, so
     that what is reported of the weights is what any later evaluation of them gives. `reduce-overhead` replays the
-    kernels of a step as CUDA graphs, which saves their launches; the graphs hold memory of their own.
+    kernels of a step as CUDA graphs, which saves their launches; the graphs hold memory of their own. Results differ by
+    rounding, and where there is dropout by its masks: compiled code draws others from the same seed of each step.
 
     Torch's compiler is imported and set up here, and left as it was found: a worker may train other networks next.
 
