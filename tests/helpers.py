@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -82,6 +83,12 @@ def compose_in(folder: Path, *overrides: str, packs_dir: str | None = None) -> C
     """Compose `conf/train.yaml` in this process; runs, and packs unless told otherwise, go below a folder."""
     folders = [f"runs_dir={folder / 'runs'}", f"packs_dir={packs_dir or folder / 'packs'}"]
     return parse(composed([*folders, *overrides]))
+
+
+def import_what_runs_end_with() -> None:
+    """The packages that a run imports at its end, which takes longer than a tiny training: before many are forked."""
+    for name in ("cleanlab.filter", "sklearn.ensemble", "sklearn.linear_model", "sklearn.metrics"):
+        importlib.import_module(name)
 
 
 def run_train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
