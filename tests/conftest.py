@@ -1,5 +1,7 @@
 """What all tests share: configs composed in this process, tiny data, and caches that stay inside the test's folder."""
 
+import functools
+import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +14,9 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 # Nothing here outlives a power cut: waiting for the disk at each checkpoint would take most of the time.
 os.fsync = lambda _: None
+
+# Nothing is installed meanwhile: Lightning would go through all packages for each trainer.
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 import pytest  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
