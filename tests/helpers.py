@@ -43,6 +43,9 @@ def composed(overrides: Sequence[str]) -> "DictConfig":
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    from terrablate.config.resolvers import register
+
+    register()
     choices = tuple(word for word in overrides if _takes_files(word))
     if choices not in _COMPOSED:
         _COMPOSED[choices] = composed_anew(choices)

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 from helpers import composed, composed_anew
 from terrablate.config import parse
+from terrablate.config.choices import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,10 @@ def test_a_value_is_none_of_another_config(monkeypatch: pytest.MonkeyPatch) -> N
         assert parse(composed(["model=lenet"])).packs_dir == f"{cache}/terrablate/packs"
     with pytest.raises(ConfigCompositionException):
         composed(["model=lenet", "optim.lrr=0.5"])
+
+
+def test_places_are_found_whatever_a_test_before_has_taken_away() -> None:
+    words = ["model=lenet", "seed=1"]
+    expected = composed(words).runs_dir
+    OmegaConf.clear_resolver("project")
+    assert composed(words).runs_dir == expected == str(PROJECT / "runs")
