@@ -1,5 +1,7 @@
 """What all tests share: configs composed in this process, tiny data, and caches that stay inside the test's folder."""
 
+import functools
+import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,12 +15,14 @@ os.environ["XDG_CACHE_HOME"] = _CACHE.name
 # Nothing here outlives a power cut: waiting for the disk at each checkpoint would take most of the time.
 os.fsync = lambda _: None
 
+# Nothing is installed meanwhile: Lightning would go through all packages for each trainer.
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+
 import pytest  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
+from helpers import composed  # noqa: E402
 from terrablate.config import Config, parse  # noqa: E402
-from terrablate.config.choices import CONF  # noqa: E402
-from terrablate.config.resolvers import register  # noqa: E402
 
 TINY = ("data.train=40", "data.val=20", "data.test=20", "data.size=16")
 """Synthetic scenes that are made in no time."""
@@ -36,18 +40,14 @@ def compose_raw(tmp_path: Path) -> Callable[..., DictConfig]:
 
     Runs and packs go below `tmp_path`. The default data are tiny; overrides that are given win.
     """
-    from hydra import compose, initialize_config_dir
 
-    register()
-
-    def composed(*overrides: str) -> DictConfig:
+    def made(*overrides: str) -> DictConfig:
         chosen = [word.removeprefix("data=") for word in overrides if word.startswith("data=")]
         tiny = TINY if not chosen or chosen[-1] in ("synthetic", "synthetic_multilabel") else ()
         folders = (f"runs_dir={tmp_path / 'runs'}", f"packs_dir={tmp_path / 'packs'}")
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("train", overrides=[*folders, *tiny, *overrides])
+        return composed([*folders, *tiny, *overrides])
 
-    return composed
+    return made
 
 
 @pytest.fixture

@@ -1,38 +1,16 @@
 """The command line answers at once, in a sentence, and without importing torch."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from terrablate.config.choices import PROJECT, all_choices, groups
-
-LIGHT = """
-import runpy, sys
-sys.argv = ["train.py", *sys.argv[1:]]
-try:
-    runpy.run_path({script!r}, run_name="__main__")
-except SystemExit as end:
-    status = end.code
-heavy = sorted({{"torch", "lightning", "torchgeo", "timm", "rasterio", "sklearn", "matplotlib"}} & set(sys.modules))
-assert not heavy, f"imported {{heavy}}"
-sys.exit(status)
-"""
-
-
-def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run `src/train.py` in a process that fails if a heavy package was imported."""
-    code = LIGHT.format(script=str(PROJECT / "src" / "train.py"))
-    environment = os.environ | {"DATA_DIR": str(folder)}
-    command = [sys.executable, "-c", code, *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+from helpers import run_command
+from terrablate.config.choices import all_choices, groups
 
 
 def test_help_lists_all_groups_and_choices(tmp_path: Path) -> None:
-    done = call(tmp_path, "--help")
+    done = run_command("train", tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     for group in groups():
         assert re.search(rf"^  {group}(:.*)?$", done.stdout, re.MULTILINE)
@@ -42,7 +20,7 @@ def test_help_lists_all_groups_and_choices(tmp_path: Path) -> None:
 
 
 def test_cfg_job_shows_the_composed_config(tmp_path: Path) -> None:
-    done = call(tmp_path, "--cfg", "job", "model=lenet", "seed=7")
+    done = run_command("train", tmp_path, "--cfg", "job", "model=lenet", "seed=7")
     assert (done.returncode, done.stderr) == (0, "")
     assert "name: lenet" in done.stdout
     assert "\nseed: 7\n" in done.stdout
@@ -61,7 +39,7 @@ def test_cfg_job_shows_the_composed_config(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_a_sentence_on_stderr(tmp_path: Path, words: list[str], expected: list[str]) -> None:
-    done = call(tmp_path, *words, f"runs_dir={tmp_path / 'runs'}")
+    done = run_command("train", tmp_path, *words, f"runs_dir={tmp_path / 'runs'}")
     lines = [line for line in done.stderr.splitlines() if line and not line.startswith("run ")]
     assert done.returncode == 2, done.stderr
     assert len(lines) == len(expected)

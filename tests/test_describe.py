@@ -3,10 +3,7 @@
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from helpers import run_command
 from terrablate.config import Config, choices, parse
 from terrablate.config.resolvers import register
 from terrablate.describe.command import describe_network
@@ -26,32 +24,12 @@ from terrablate.errors import ConfigError
 
 type Compose = Callable[..., Config]
 
-SCRIPT = choices.PROJECT / "src" / "describe.py"
-LIGHT = """
-import runpy, sys
-sys.argv = ["describe.py", *sys.argv[1:]]
-try:
-    runpy.run_path({script!r}, run_name="__main__")
-except SystemExit as end:
-    status = end.code
-heavy = sorted({{"torch", "lightning", "torchgeo", "timm", "rasterio", "sklearn", "matplotlib"}} & set(sys.modules))
-assert not heavy, f"imported {{heavy}}"
-sys.exit(status)
-"""
-
-
-def call(folder: Path, *words: str, light: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that fails if a heavy package was imported, unless it may."""
-    command = [sys.executable, *(("-c", LIGHT.format(script=str(SCRIPT))) if light else (str(SCRIPT),)), *words]
-    environment = os.environ | {"DATA_DIR": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
 
 # --- the command
 
 
 def test_help_shows_usage_and_own_keys_without_loading_anything(tmp_path: Path) -> None:
-    done = call(tmp_path, "--help")
+    done = run_command("describe", tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: python src/describe.py [group=choice ...] [key=value ...]" in done.stdout
     for key in ("input", "classes", "format", "networks", "batch_size"):
@@ -81,7 +59,7 @@ MISTAKES = {
 def test_a_mistake_is_told_in_a_sentence_before_anything_heavy_is_loaded(
     tmp_path: Path, words: str, sentence: str
 ) -> None:
-    done = call(tmp_path, *words.split(), f"packs_dir={tmp_path / 'packs'}")
+    done = run_command("describe", tmp_path, *words.split(), f"packs_dir={tmp_path / 'packs'}")
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
     assert lines[0].startswith(f"error: {sentence}")
@@ -91,7 +69,7 @@ def test_a_mistake_is_told_in_a_sentence_before_anything_heavy_is_loaded(
 @pytest.mark.slow
 def test_nothing_but_the_object_stands_on_stdout(tmp_path: Path) -> None:
     words = ("model=resnet18", "data=eurosat", "norm=group", "classes=10", "format=json", "finetune=head")
-    done = call(tmp_path, *words, light=False)
+    done = run_command("describe", tmp_path, *words, without=())
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert (found["model"], found["input"], found["classes"]) == ("resnet18", [13, 64, 64], 10)

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from miniatures import write_bigearthnet, write_patternnet, write_sat6, write_so2sat
+from quick_weights import quick_weights
 from terrablate.config import Config
 from terrablate.config.choices import NONE_CHOSEN, Choice, all_choices, default_choices, groups, takes_several
 from terrablate.config.identity import code_identity
@@ -201,11 +202,22 @@ def reloaded_logits(record: Record, config: Config) -> torch.Tensor:
         return network(Inputs(config.data.scale, config.data.offset, *standardisation)(stored))
 
 
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For the synthetic data of all choices but those of data."""
+    return tmp_path_factory.mktemp("packs")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_choice_trains_is_loaded_is_done_and_is_resumed(
-    choice: Choice, compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    choice: Choice,
+    compose: Compose,
+    tmp_path: Path,
+    packs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     if (choice.group, choice.name) == ("trainer", "ddp"):
         pytest.skip("several processes: tests/training/test_ddp.py")
@@ -217,6 +229,10 @@ def test_a_choice_trains_is_loaded_is_done_and_is_resumed(
     monkeypatch.setattr(floor, "TREES", 20)
     code = code_identity()
     monkeypatch.setattr(run_module, "code_identity", lambda: code)  # somebody may edit a source meanwhile
+    if choice.group == "model":
+        quick_weights(monkeypatch)
+    if choice.group != "data":
+        given.append(f"packs_dir={packs}")
     config = compose(*given)
     assert getattr(config, choice.group).name == choice.name
 

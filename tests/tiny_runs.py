@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from helpers import import_what_runs_end_with
 from terrablate.config import parse
 from terrablate.study.outcome import Outcome
 from terrablate.study.worker_job import run_job
@@ -34,6 +35,7 @@ def plain(overrides: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    import_what_runs_end_with()
     for words in sys.argv[1:]:
         pid = os.fork()  # of a process that has imported torch and never trained
         if pid == 0:

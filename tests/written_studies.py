@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from terrablate.study.answers import Answer, answer
+from terrablate.study.effects import Effect
+from terrablate.study.evidence import read_study
+
 type Figures = Mapping[str, Sequence[float | str | None]]
 """Of each variant, seed by seed: a figure of the primary metric, a status, or None for a run that is missing."""
 
@@ -104,3 +108,20 @@ def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def figures_around(means: dict[str, float], spread: float = 0.004, seeds: int = 5) -> dict[str, list[float]]:
+    """Around the means; of one spread, with a part that all variants of a seed share."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, spread, seeds)
+    return {name: list(np.round(mean + shared + rng.normal(0, spread, seeds), 6)) for name, mean in means.items()}
+
+
+def answered(folder: Path, found: Figures, **options: Any) -> Answer:
+    """Of a study that is written below a folder."""
+    return answer(read_study(write_study(folder / "studies" / "s", found, **options)))
+
+
+def primary(found: Answer) -> dict[str, Effect]:
+    """The effects that answer the question, by name."""
+    return {each.name: each for each in found.effects if each.role == "primary" and each.kind != "variant"}

@@ -1,8 +1,5 @@
 """Runs of other kinds: several labels, frozen features, pruned networks, real data; and the command itself."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +8,8 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from evaluations import evaluate, read, register_of, rows, train
-from terrablate.config.choices import PROJECT
+from helpers import run_command
 from terrablate.evaluation.words import rewritten
-
-SCRIPT = PROJECT / "src" / "evaluate.py"
-LIGHT = """
-import runpy, sys
-sys.argv = ["evaluate.py", *sys.argv[1:]]
-try:
-    runpy.run_path({script!r}, run_name="__main__")
-except SystemExit as end:
-    status = end.code
-heavy = sorted({{"torch", "lightning", "torchgeo", "timm", "rasterio", "sklearn", "matplotlib"}} & set(sys.modules))
-assert not heavy, f"imported {{heavy}}"
-sys.exit(status)
-"""
 
 
 def test_several_labels(tmp_path: Path) -> None:
@@ -91,14 +75,8 @@ def test_real_test_images_of_eurosat(tmp_path: Path, data_dir: Path) -> None:
 # --- the command
 
 
-def call(folder: Path, *words: str, light: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that fails if a heavy package was imported, unless it may."""
-    command = [sys.executable, *(("-c", LIGHT.format(script=str(SCRIPT))) if light else (str(SCRIPT),)), *words]
-    return subprocess.run(command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, check=False)
-
-
 def test_help_lists_its_own_keys_and_groups_only(tmp_path: Path) -> None:
-    done = call(tmp_path, "--help")
+    done = run_command("evaluate", tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: python src/evaluate.py study=<name> " in done.stdout
     for key in ("split", "allow_missing", "tta", "mc_dropout", "ensemble", "packs_dir"):
@@ -118,7 +96,7 @@ def test_help_lists_its_own_keys_and_groups_only(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_a_sentence_and_no_torch(tmp_path: Path, words: list[str], expected: str) -> None:
-    done = call(tmp_path, *words, f"studies_dir={tmp_path}", f"runs_dir={tmp_path}")
+    done = run_command("evaluate", tmp_path, *words, f"studies_dir={tmp_path}", f"runs_dir={tmp_path}")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(expected)
     assert done.stdout == ""
@@ -134,7 +112,7 @@ def test_a_study_is_evaluated_from_another_folder_in_a_process_of_its_own(
 ) -> None:
     odd = home.rename(tmp_path / "it's a place")
     words = (f"study='{odd}/studies/tiny'".replace("it's", "it\\'s"), f"packs_dir='{tmp_path}/packs'", "trainer=cpu")
-    done = call(tmp_path, *words, "runs_dir=.", light=False)
+    done = run_command("evaluate", tmp_path, *words, "runs_dir=.", without=())
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("variant  weights  seeds")
     assert len(rows(odd / "studies" / "tiny" / "test.csv")) == 4

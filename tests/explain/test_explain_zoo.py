@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from quick_weights import quick_weights
 from terrablate.config import Config
 from terrablate.config.choices import choices
 from terrablate.explain.filters import as_images, first_layer
@@ -35,7 +36,10 @@ def smallest(config: Config) -> int:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_explained_or_it_is_said_why_it_is_not(compose: Compose, name: str) -> None:
+def test_a_network_is_explained_or_it_is_said_why_it_is_not(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    quick_weights(monkeypatch)
     size = smallest(compose(f"model={name}", "data.image_size=224"))
     network = build(compose(f"model={name}", f"data.image_size={size}"), BANDS, CLASSES, size).network.eval()
     images = torch.rand(2, BANDS, size, size, generator=torch.Generator().manual_seed(0))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pruned import cuts_at, unread, vary
+from quick_weights import quick_weights
 from terrablate.config import Config
 from terrablate.config.choices import choices
 from terrablate.config.schema.regularize import Prune
@@ -28,7 +29,10 @@ SECTION = Prune(amount=0.3, start=0.5, end=0.5, rounds=1, importance="l2", scope
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_channels_that_nothing_reads_leave_without_a_trace(compose: Callable[..., Config], name: str) -> None:
+def test_channels_that_nothing_reads_leave_without_a_trace(
+    compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    quick_weights(monkeypatch)
     config = compose(f"model={name}", "data.image_size=224")
     size = next(size for size in (64, 67, 75, 224) if takes(config.model, BANDS, CLASSES, size))
     config = compose(f"model={name}", f"data.image_size={size}")

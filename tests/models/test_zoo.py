@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import nn
 
+from quick_weights import quick_weights
 from terrablate.config import Config
 from terrablate.config.choices import choices
 from terrablate.errors import ConfigError
@@ -76,7 +77,10 @@ def reloaded(network: nn.Module, config: Config, size: int) -> nn.Module:
 @pytest.mark.slow
 @pytest.mark.parametrize("group", OTHERS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_trains_with_every_choice_or_the_choice_is_refused(compose: Compose, name: str, group: str) -> None:
+def test_a_network_trains_with_every_choice_or_the_choice_is_refused(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, name: str, group: str
+) -> None:
+    quick_weights(monkeypatch)
     size = smallest(compose(f"model={name}", "data.image_size=224"))
     refused = []
     for choice in tried(name, group):

@@ -1,8 +1,6 @@
 """`report.py` from the command line: what it writes, what it refuses, and that it never fails a study."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from PIL import Image
 
 from fake_studies import Studies
 from fake_study_records import FakeStudy
+from helpers import run_command
 from terrablate.commands import hydra_command
 from terrablate.config.choices import PROJECT
 from terrablate.errors import UserError
@@ -22,25 +21,8 @@ SCRIPT = PROJECT / "src" / "report.py"
 WRITTEN = {"report.html", "report.md", "effects.csv", "effects.tex", "summary.md"} | {
     f"{name}.{end}" for name in ("effects", "curves") for end in ("png", "svg")
 }
-LIGHT = """
-import runpy, sys
-sys.argv = ["report.py", *sys.argv[1:]]
-try:
-    runpy.run_path({script!r}, run_name="__main__")
-except SystemExit as end:
-    status = end.code
-heavy = sorted({{"torch", "lightning", "torchgeo", "timm", "rasterio", {more}}} & set(sys.modules))
-assert not heavy, f"imported {{heavy}}"
-sys.exit(status)
-"""
-
-
-def call(folder: Path, *words: str, more: str = '"matplotlib", "plotly", "scipy"') -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that fails if a heavy package was imported."""
-    code = LIGHT.format(script=str(SCRIPT), more=more)
-    return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, check=False, env=os.environ
-    )
+NOT_FOR_HELP = ("torch", "lightning", "torchgeo", "timm", "rasterio", "matplotlib", "plotly", "scipy")
+NOT_FOR_A_PAGE = ("torch", "lightning", "torchgeo", "timm", "rasterio", "sklearn")
 
 
 def told(patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -53,7 +35,7 @@ def told(patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: 
 
 
 def test_help_is_quick_and_names_all_keys(tmp_path: Path) -> None:
-    done = call(tmp_path, "--help")
+    done = run_command("report", tmp_path, "--help", without=NOT_FOR_HELP)
     assert (done.returncode, done.stderr) == (0, "")
     for key in ("study", "runs", "run", "output", "watch", "every", "studies_dir"):
         assert f"\n  {key}: " in done.stdout
@@ -62,7 +44,7 @@ def test_help_is_quick_and_names_all_keys(tmp_path: Path) -> None:
 
 def test_a_study_is_written_from_any_folder_without_torch(tmp_path: Path) -> None:
     home = FakeStudy(tmp_path).write()
-    done = call(tmp_path, "study=fake", "studies_dir=studies", more='"sklearn"')
+    done = run_command("report", tmp_path, "study=fake", "studies_dir=studies", without=NOT_FOR_A_PAGE)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in home.iterdir()} >= WRITTEN
     first, second = done.stdout.splitlines()

@@ -14,12 +14,12 @@ CHAOS = Path(__file__).resolve().parents[1] / "chaos.py"
 
 
 @pytest.mark.slow
-def test_a_study_killed_ten_times_ends_with_the_results_of_an_undisturbed_one(tmp_path: Path) -> None:
-    command = [sys.executable, str(CHAOS), str(tmp_path / "chaos"), "--kills", "10", "--seed", "1"]
+def test_a_study_killed_in_every_way_ends_with_the_results_of_an_undisturbed_one(tmp_path: Path) -> None:
+    command = [sys.executable, str(CHAOS), str(tmp_path / "chaos"), "--kills", "5", "--seed", "1"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "chaos" / "report.json").read_text())
-    assert len(report["kills"]) == 10
+    assert len(report["kills"]) == 5
     assert {kill["kind"] for kill in report["kills"]} == {
         "kill_the_parent",
         "kill_a_worker",

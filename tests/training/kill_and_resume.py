@@ -17,7 +17,7 @@ import lightning
 import numpy as np
 import torch
 
-from helpers import compose_in
+from helpers import compose_in, import_what_runs_end_with
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
 from terrablate.training.record import Record
@@ -172,6 +172,7 @@ def differences(undisturbed: Path, resumed: Path) -> list[str]:
 
 
 def main(base: Path) -> None:
+    import_what_runs_end_with()
     report: dict[str, dict[str, object]] = {}
     for scenario, overrides in SCENARIOS.items():
         reference = compose_in(base / scenario / "undisturbed", *TINY, *overrides)

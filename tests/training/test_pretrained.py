@@ -1,10 +1,8 @@
-"""Which weights a run starts from, and whole runs from published weights, files and other runs."""
+"""Which weights a run starts from, and whole runs from published weights and from files."""
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -12,38 +10,21 @@ import torch
 import torchvision
 from omegaconf import DictConfig
 
+from pretrained_runs import CLASSES, TINY_RUN, prepared, result_of
 from small_resnets import EUROSAT, features, resnet
 from terrablate.config import Config, parse
 from terrablate.config.schema import FileWeights
 from terrablate.errors import ConfigError, WeightsError
 from terrablate.models.build import build
-from terrablate.models.networks.cifar_resnet import CifarResNet
 from terrablate.models.weight_files import file_sha256
 from terrablate.models.weight_statistics import IMAGENET
-from terrablate.training.pretrained import LoadedWeights, PreparedWeights, check_frozen_statistics, prepare_weights
-from terrablate.training.record import Record
+from terrablate.training.pretrained import prepare_weights
 from terrablate.training.run import run
 
 type Compose = Callable[..., Config]
 
-CLASSES = [f"class {number}" for number in range(10)]
 MOCO = "ResNet18_Weights.SENTINEL2_ALL_MOCO"
 SENTINEL2 = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
-TINY_RUN = (
-    "trainer=cpu", "trainer.threads=1", "debug.max_train_batches=1", "epochs=1", "batch_size=8", "data.image_size=32",
-)  # fmt: skip
-
-
-def prepared(config: Config, bands: list[str] = EUROSAT, size: int = 32) -> PreparedWeights:
-    found = prepare_weights(config, bands, CLASSES, size)
-    assert found is not None
-    return found
-
-
-def result_of(record: Record) -> dict[str, Any]:
-    found = record.result()
-    assert found is not None
-    return found
 
 
 def resnet18_file(folder: Path, bands: int, classes: int = 0) -> tuple[torch.nn.Module, Path]:
@@ -260,52 +241,6 @@ def test_a_run_starts_from_torchgeo_weights_on_the_numbers_that_they_expect(comp
     assert result["weights"]["trained_size"] == 224
 
 
-# --- weights=run
-
-
-@pytest.fixture
-def first_run(compose: Compose) -> Callable[..., Record]:
-    return lambda *overrides: run(compose("model=small_cnn", "model.width=4", *TINY_RUN, *overrides))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("normalize", ["dataset", "minmax", "none"])
-@pytest.mark.parametrize("offset", [0, -1000])
-def test_the_weights_of_a_run_bring_its_standardisation_along(
-    compose: Compose, first_run: Callable[..., Record], normalize: str, offset: int
-) -> None:
-    first = first_run(f"data.normalize={normalize}", f"data.offset={offset}")
-    given = (f"weights.run={first.folder}", f"data.offset={offset}", "data.split_seed=7", "data.bands=[B8A,B02,B03]")
-    second = run(compose("model=small_cnn", "model.width=4", *TINY_RUN, "weights=run", *given))
-    theirs, ours = result_of(first)["normalization"], result_of(second)["normalization"]
-    assert theirs["kind"] == normalize
-    assert ours["kind"] == "weights"
-    for position, band in enumerate(["B8A", "B02", "B03"]):
-        at = theirs["bands"].index(band)
-        center = -offset if theirs["center"] is None else theirs["center"][at]
-        assert ours["center"][position] == pytest.approx(center)
-        assert ours["spread"][position] == pytest.approx(10000 if theirs["spread"] is None else theirs["spread"][at])
-
-
-@pytest.mark.parametrize("reason", ["not recorded", "for data.scale=10000, these have 255"])
-def test_a_standardisation_that_means_nothing_here_is_not_taken(
-    compose: Compose, first_run: Callable[..., Record], caplog: pytest.LogCaptureFixture, reason: str
-) -> None:
-    caplog.set_level(logging.INFO, "terrablate")
-    first = first_run()
-    scale = "data.scale=255" if "255" in reason else "data.scale=10000"
-    if reason == "not recorded":  # by an older version
-        path = first.folder / "result.json"
-        content = json.loads(path.read_text())
-        del content["normalization"]
-        path.write_text(json.dumps(content))
-    config = compose("model=small_cnn", "model.width=4", scale, "weights=run", f"weights.run={first.folder}")
-    loaded = prepared(config).load(build(config, 13, 10, 32))
-    assert isinstance(loaded, LoadedWeights)
-    assert loaded.statistics is None
-    assert f"its standardisation is {reason}; with data.normalize=auto the train split's is taken" in caplog.text
-
-
 # --- real files
 
 
@@ -335,56 +270,3 @@ def test_a_real_resnet20_is_found_below_its_prefix_and_its_nest(compose: Compose
     assert loaded.report["adapted"] == {}
     theirs = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     assert torch.equal(target.network.state_dict()["layer3.2.conv2.weight"], theirs["module.layer3.2.conv2.weight"])
-
-
-# --- the head
-
-
-def head_of(network: torch.nn.Module) -> torch.Tensor:
-    return network.get_parameter("linear.weight").detach().clone()
-
-
-@pytest.mark.parametrize("head", ["new", "keep"])
-def test_the_head_of_a_file_is_loaded_only_when_it_is_asked_for(compose: Compose, tmp_path: Path, head: str) -> None:
-    source = CifarResNet(13, 10, 20)
-    torch.save(source.state_dict(), tmp_path / "w.pth")
-    config = compose("model=resnet20", "weights=file", f"weights.path={tmp_path / 'w.pth'}", f"weights.head={head}")
-    built = build(config, 13, 10, 32)
-    before = head_of(built.network)
-    report = prepared(config).load(built).report
-    assert torch.equal(head_of(built.network), head_of(source) if head == "keep" else before)
-    assert ("linear.weight" in report["left_out"]) == (head == "new")
-    assert torch.equal(built.network.get_parameter("conv1.weight"), source.conv1.weight)
-
-
-@pytest.mark.slow
-def test_a_run_passes_its_head_on_to_the_same_classes_alone(compose: Compose) -> None:
-    source = run(compose(*TINY_RUN, "model=resnet20"))
-    theirs = torch.load(source.last_checkpoint, weights_only=True)["state_dict"]["network.linear.weight"]
-    classes = result_of(source)["classes"]
-    for given, kept in ((classes, True), (classes[::-1], False)):
-        config = compose(*TINY_RUN, "model=resnet20", "weights=run", f"weights.run={source.folder}")
-        built = build(config, 13, 10, 32)
-        found = prepare_weights(config, EUROSAT, given, 32)
-        assert found is not None
-        found.load(built)
-        assert torch.equal(head_of(built.network), theirs) == kept
-
-
-# --- frozen statistics
-
-
-def test_statistics_that_did_not_come_with_the_weights_cannot_be_frozen(compose: Compose, tmp_path: Path) -> None:
-    torch.save(timm.create_model("convnext_atto", in_chans=13).state_dict(), tmp_path / "w.pth")
-    given = ["model=timm", "model.timm_name=convnext_atto", "weights=file", f"weights.path={tmp_path / 'w.pth'}"]
-    config = compose(*given, "norm=batch", "norm.frozen=true")
-    loaded = prepared(config).load(build(config, 13, 10, 32))
-    with pytest.raises(WeightsError, match=r"^norm.frozen=true: the weights have no running statistics for \d+ layers"):
-        check_frozen_statistics(config.norm, loaded)
-    check_frozen_statistics(compose(*given, "norm=batch").norm, loaded)
-
-
-def test_statistics_that_came_with_the_weights_can_be_frozen(compose: Compose, tmp_path: Path) -> None:
-    torch.save(CifarResNet(13, 10, 20).state_dict(), tmp_path / "w.pth")
-    config = compose("model=resnet20", "weights=file", f"weights.path={tmp_path / 'w.pth'}", "norm.frozen=true")
-    check_frozen_statistics(config.norm, prepared(config).load(build(config, 13, 10, 32)))

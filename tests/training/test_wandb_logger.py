@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from terrablate.config import Config
-from terrablate.training.classifier import Classifier
 from terrablate.training.loggers import make_loggers
 from terrablate.training.record import Record
 from terrablate.training.run import run
@@ -94,23 +93,11 @@ def test_the_names_make_few_sections_of_what_belongs_together(compose: Callable[
 
 
 def test_a_resumed_run_is_whole_in_a_fresh_file_and_the_old_one_is_superseded(
-    compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    compose: Callable[..., Config], cut_off: Callable[[Config], Record]
 ) -> None:
-    whole = Classifier.training_step
-
-    def interrupted(self: Classifier, batch: Any, batch_idx: int) -> Any:
-        if self.current_epoch == 2:
-            raise RuntimeError("cut off")
-        return whole(self, batch, batch_idx)
-
     config = compose(*TINY)
-    monkeypatch.setattr(Classifier, "training_step", interrupted)
-    with pytest.raises(RuntimeError, match="cut off"):
-        run(config)
-    (folder,) = Path(config.runs_dir).iterdir()
-    (first,) = offline(Record(folder))
+    (first,) = offline(cut_off(config))
     assert [each.exit.exit_code for each in records(first) if each.HasField("exit")] == [1]
-    monkeypatch.setattr(Classifier, "training_step", whole)
     record = run(config)
     (fresh,) = offline(record)
     assert [row["epoch"] for row in histories(fresh) if "nll/val" in row] == ["1", "2", "3"]
