@@ -17,7 +17,7 @@ def equivalence(options: Options) -> list[Figure]:
         network = [*work.training("small_cnn", epochs, seed=seed), "model.width=8", "norm=batch"]
         config = work.compose(options, *work.eurosat(options), *network, "trainer=cpu", "force=true")
         pack = ensure_pack(config.data, Path(config.packs_dir))
-        found["torchgeo"].append(_torchgeo(options, work.network(config, pack), epochs, seed))
+        found["torchgeo"].append(_torchgeo(options, work.network(config, pack), pack.bands, epochs, seed))
         found["terrablate"].append(_ours(config))
     means = {name: sum(values) / len(values) for name, values in found.items()}
     found["difference of the means"] = [means["terrablate"] - means["torchgeo"]]
@@ -29,13 +29,13 @@ def equivalence(options: Options) -> list[Figure]:
     return figures("equivalence", "points", found, {}, options, targets=targets, conditions=conditions)
 
 
-def _torchgeo(options: Options, trained: Any, epochs: int, seed: int) -> float:
+def _torchgeo(options: Options, trained: Any, bands: list[str], epochs: int, seed: int) -> float:
     import lightning
     import torch
 
     lightning.seed_everything(seed)
-    work.torchgeo_rate(options, trained, 0, epochs, bare=True)
-    data = work.torchgeo_data(options, 0)
+    work.torchgeo_rate(options, trained, 0, epochs, bare=True, bands=bands)
+    data = work.torchgeo_data(options, 0, bands)
     data.setup("fit")
     mean, std = data.mean.view(-1, 1, 1), data.std.view(-1, 1, 1)
     trained.cpu().eval()

@@ -40,7 +40,7 @@ class LeNetTask(Classification):
 
     def configure_models(self) -> None:
         """The network, in the place of one from timm."""
-        self.model = LeNet(13, 10, 64, hidden=120)
+        self.model = LeNet(self.hparams["in_channels"], 10, 64, hidden=120)
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="torchgeo_script")
@@ -57,9 +57,14 @@ def main(config: DictConfig) -> None:
         enable_model_summary=False,
     )
     data = FewLabels(
-        config.per_class, config.seed, root=config.root, batch_size=config.batch_size, num_workers=config.workers
+        config.per_class,
+        config.seed,
+        root=config.root,
+        bands=tuple(config.bands),
+        batch_size=config.batch_size,
+        num_workers=config.workers,
     )
-    trainer.fit(task(model="resnet18", in_channels=13, num_classes=10, lr=config.lr), datamodule=data)
+    trainer.fit(task(model="resnet18", in_channels=len(config.bands), num_classes=10, lr=config.lr), datamodule=data)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ _LAST = "terrablate, trainer.channels_last=true"
 def lenet(options: Options) -> list[Figure]:
     """Time only: LeNet's sigmoids learn little in so few epochs."""
     targets = {"terrablate": "0.9 of the raw loop", _LAST: "4 x torchgeo's default, 2.5 x its best"}
-    return _row("lenet", options.size(10, 1), targets, options)
+    return _row("lenet", options.size(10, 1), targets, options, bands="rgb")
 
 
 def resnet18(options: Options) -> list[Figure]:
@@ -21,10 +21,10 @@ def resnet18(options: Options) -> list[Figure]:
     return _row("resnet18", options.size(3, 1), targets, options)
 
 
-def _row(model: str, epochs: int, targets: dict[str, str], options: Options) -> list[Figure]:
+def _row(model: str, epochs: int, targets: dict[str, str], options: Options, bands: str = "all") -> list[Figure]:
     from terrablate.data.pack import ensure_pack
 
-    common = [*work.eurosat(options), *work.training(model, epochs), "trainer=cpu"]
+    common = [*work.eurosat(options, bands), *work.training(model, epochs), "trainer=cpu"]
     config = work.compose(options, *common)
     last = work.compose(options, *common, "trainer.channels_last=true")
     pack = ensure_pack(config.data, Path(config.packs_dir))
@@ -32,7 +32,7 @@ def _row(model: str, epochs: int, targets: dict[str, str], options: Options) -> 
     _check_same_network(model, expected)
 
     def torchgeo(workers: int, bare: bool) -> float:
-        return work.torchgeo_rate(options, work.network(config, pack), workers, epochs, bare=bare)
+        return work.torchgeo_rate(options, work.network(config, pack), workers, epochs, bare=bare, bands=pack.bands)
 
     subjects = {
         "torchgeo, default": lambda: torchgeo(0, False),
@@ -40,7 +40,7 @@ def _row(model: str, epochs: int, targets: dict[str, str], options: Options) -> 
         "raw loop": lambda: work.raw_rate(config, pack, epochs),
         "terrablate": lambda: work.our_rate(config),
         _LAST: lambda: work.our_rate(last),
-        f"{_LAST}, 2 slots": lambda: _slots(options, model, epochs),
+        f"{_LAST}, 2 slots": lambda: _slots(options, common),
     }
     found = alternate(subjects, options.repeats, warm_up=not options.quick)
     best = best_of(found, [name for name in subjects if name.startswith("torchgeo")])
@@ -48,8 +48,8 @@ def _row(model: str, epochs: int, targets: dict[str, str], options: Options) -> 
     return figures(
         model, "images/s", found, {**dict.fromkeys(list(subjects)[-3:], compared), best: ["raw loop"]},
         options, targets=targets,
-        conditions=f"13 bands, 64 pixels, batch {work.BATCH}, {epochs} epochs, float32, {expected} parameters, "
-        "val once at the end (terrablate: and the probe)",
+        conditions=f"{len(pack.bands)} bands, 64 pixels, batch {work.BATCH}, {epochs} epochs, float32, "
+        f"{expected} parameters, val once at the end (terrablate: and the probe)",
     )  # fmt: skip
 
 
@@ -64,12 +64,12 @@ def _check_same_network(model: str, expected: int) -> None:
         raise RuntimeError(f"the networks differ: torchgeo's ResNet-18 has {own} parameters, ours {expected}")
 
 
-def _slots(options: Options, model: str, epochs: int) -> float:
+def _slots(options: Options, common: list[str]) -> float:
     """Images a second of two runs at once, of one thread each; of the second pair, when the workers are warm."""
     from terrablate.study.slots import Settings, run_jobs
 
-    common = [*work.places(options), *work.eurosat(options), "trainer=cpu", "trainer.channels_last=true", "force=true"]
-    jobs = [[*common, *work.training(model, epochs, threads=1, seed=seed)] for seed in (1, 2, 3, 4)]
+    alike = [*work.places(options), *common, "trainer.threads=1", "trainer.channels_last=true", "force=true"]
+    jobs = [[*(word for word in alike if not word.startswith("seed=")), f"seed={seed}"] for seed in (1, 2, 3, 4)]
     settings = Settings(logs=options.scratch / "logs", slots_per_device=2, devices="cpu")
     outcomes: list[Any] = run_jobs(jobs, settings)
     if failed := [outcome.reason for outcome in outcomes if outcome.kind != "complete"]:

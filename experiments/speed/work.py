@@ -83,7 +83,9 @@ def torchgeo_task(trained: nn.Module, bands: int, classes: int) -> Any:
     return Task(model="resnet18", in_channels=bands, num_classes=classes, lr=LEARNING_RATE)
 
 
-def torchgeo_rate(options: Options, trained: nn.Module, workers: int, epochs: int, *, bare: bool) -> float:
+def torchgeo_rate(
+    options: Options, trained: nn.Module, workers: int, epochs: int, *, bare: bool, bands: Sequence[str]
+) -> float:
     """Images a second of `Trainer.fit` with torchgeo, from the first epoch's start to the last one's end.
 
     Args:
@@ -92,10 +94,11 @@ def torchgeo_rate(options: Options, trained: nn.Module, workers: int, epochs: in
         workers: of the DataLoader.
         epochs: of the run.
         bare: without the logger, checkpoints and progress bar that a Trainer has by default.
+        bands: that are read.
     """
     import lightning
 
-    data = torchgeo_data(options, workers)
+    data = torchgeo_data(options, workers, bands)
     stopwatch = Stopwatch()
     off: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = lightning.Trainer(
@@ -108,7 +111,7 @@ def torchgeo_rate(options: Options, trained: nn.Module, workers: int, epochs: in
         enable_model_summary=False,
         **(off if bare else {}),
     )
-    trainer.fit(torchgeo_task(trained, 13, 10), datamodule=data)
+    trainer.fit(torchgeo_task(trained, len(bands), 10), datamodule=data)
     return trainer.global_step * BATCH / stopwatch.seconds
 
 
