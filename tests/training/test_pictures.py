@@ -13,6 +13,7 @@ from terrablate.training import figures, pictures
 from terrablate.training.overfitting import Evaluation, diagnose
 from terrablate.training.pictures import FILE, Pictures, draw, draw_of
 from terrablate.training.record import Record
+from terrablate.training.wandb_curves import worst_images
 
 DRAWN = {"curves.png", "augmentations.png", "worst/00.png", "worst/01.png"}
 
@@ -82,6 +83,14 @@ def test_a_full_disk_leaves_them_for_later(
     assert (record.folder / FILE).exists()
     draw(record)
     assert drawn(record) == DRAWN
+
+
+def test_loggers_show_what_was_drawn(tmp_path: Path) -> None:
+    record = kept(tmp_path / "run")
+    draw(record)
+    items = [{"file": f"worst/0{rank}.png", "label": "sea", "predicted": "river", "nll": 1.0} for rank in range(3)]
+    record.write_json("worst/index.json", items)  # of three, two were drawn
+    assert [path.name for path, _ in worst_images(record.folder)] == ["00.png", "01.png"]
 
 
 def test_a_record_that_another_process_holds_is_its_to_draw(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_process_that_only_helps_ends_well_before_the_record_is_there(
     tmp_path: Path, compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A status of its own would have Lightning kill the process that still writes."""
-    monkeypatch.setattr(job, "run", lambda config: Record(tmp_path))
+    monkeypatch.setattr(job, "run", lambda config, **_: Record(tmp_path))
     config = compose()
     assert job.train_and_tell(config).status == 1
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -97,7 +97,7 @@ class WandbCurves:
 
 
 def worst_images(folder: Path) -> list[tuple[Path, str]]:
-    """The thumbnails of a record's worst val images, each with what it is and what was answered."""
+    """The thumbnails that a record has of its worst val images, each with what it is and what was answered."""
     try:
         index = json.loads((folder / "worst" / "index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:  # of a diverged run
@@ -108,7 +108,9 @@ def worst_images(folder: Path) -> list[tuple[Path, str]]:
         predicted = entry["predicted"]
         said = predicted if isinstance(predicted, str) else ", ".join(predicted) or "(none)"
         found.append((folder / entry["file"], f"true: {true}; says: {said}; NLL {entry['nll']:.2f}"))
-    return found
+    return [
+        (picture, caption) for picture, caption in found if picture.is_file()
+    ]  # a full disk may have kept some away
 
 
 def _tags(config: Config) -> list[str]:
