@@ -72,13 +72,18 @@ def test_damaged_numbers_cost_the_pictures_alone(tmp_path: Path, caplog: pytest.
     assert not (record.folder / FILE).exists()
 
 
-def test_a_full_disk_leaves_them_for_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), ValueError("no such font")])
+def test_what_cannot_be_drawn_is_left_for_later_and_stops_no_artist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     record = kept(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(figures, "thumbnail", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
-        draw(record)
+    with monkeypatch.context() as patch, Artist() as artist:
+        patch.setattr(figures, "thumbnail", lambda *_, **__: (_ for _ in ()).throw(error))
+        for _ in range(2):
+            artist.draw(record.folder)
+        artist._folders.put(None)
+        artist._thread.join()
+        assert artist.left == 0
     assert "the same command draws them" in caplog.text
     assert (record.folder / FILE).exists()
     draw(record)

@@ -122,7 +122,7 @@ def draw(record: Record) -> None:
     try:
         pictures.draw(record)
         path.unlink(missing_ok=True)
-    except OSError as error:
+    except Exception as error:  # Matplotlib fails in many ways, and nothing waits for a picture
         logger.warning("%s: pictures cannot be drawn (%s); the same command draws them", record.folder, error)
 
 
