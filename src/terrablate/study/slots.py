@@ -6,11 +6,10 @@ Imports no torch: it must be able to start, watch and outlive processes that do.
 import contextlib
 import os
 import selectors
-import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from terrablate.study.artist import Artist
 from terrablate.study.devices import Device, find_devices
 from terrablate.study.outcome import Kind, Outcome
 from terrablate.study.progress import Progress
+from terrablate.study.signals import signals_to
 from terrablate.study.worker import GRACE_SECONDS, TRAIN
 from terrablate.study.worker_process import WorkerProcess
 from terrablate.training.failure import failure_of_another
@@ -129,7 +129,7 @@ class _Pool:
             raise UserError(f"{self._settings.logs} cannot be written: {error.strerror or error}") from error
         scratch = tempfile.TemporaryDirectory(prefix="terrablate-slots-")
         self._scratch = Path(scratch.name)
-        with scratch, self._selector, _signals_to(self._selector) as taken, self._progress, self._artist:
+        with scratch, self._selector, signals_to(self._selector) as taken, self._progress, self._artist:
             try:
                 while None in self._outcomes and not self._signals:
                     self._hand_out()
@@ -326,29 +326,3 @@ def _cut(kind: Kind, reason: str, folder: Path | None, began: float) -> Outcome:
     status = EXIT_INTERRUPTED if kind == "interrupted" else EXIT_FAILURE
     place = str(folder) if folder else None
     return Outcome(status=status, kind=kind, folder=place, reason=reason, seconds=time.monotonic() - began)
-
-
-@contextlib.contextmanager
-def _signals_to(selector: selectors.BaseSelector) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM go to a list, and wake the selector; in a thread, where Python takes none, nothing changes."""
-    taken: list[int] = []
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-
-    def take(number: int, _: object) -> None:
-        taken.append(number)
-        with contextlib.suppress(BlockingIOError):
-            os.write(writer, b"!")
-
-    before = {}
-    with contextlib.suppress(ValueError):
-        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-    selector.register(reader, selectors.EVENT_READ)
-    try:
-        yield taken
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)

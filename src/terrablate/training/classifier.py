@@ -86,10 +86,9 @@ class Classifier(lightning.LightningModule):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As of any module, but fast for the name of the hook that runs, which Lightning notes 36 times a step."""
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+        if name != "_current_fx_name":
+            return super().__setattr__(name, value)
+        return object.__setattr__(self, name, value)
 
     @property
     def evaluated(self) -> nn.Module:

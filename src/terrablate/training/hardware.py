@@ -1,10 +1,12 @@
 """Which device, how many processes, how many threads: resolved before a run, since they change its digits."""
 
 import contextlib
+import gc
 import os
 import resource
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -152,6 +154,19 @@ def trainer_options(config: Config, hardware: Hardware) -> dict[str, Any]:
         "num_sanity_val_steps": 0,
         "plugins": [LightningEnvironment()] if _is_single_slurm_task() else None,
     }
+
+
+@contextlib.contextmanager
+def imports_uncollected() -> Iterator[None]:
+    """What is there already is not looked through for garbage meanwhile."""
+    if gc.get_freeze_count():  # a worker keeps what it has imported so for all its runs
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Unprofiled(PassThroughProfiler):

@@ -1,13 +1,10 @@
 """One run from its config to its record: find it done, resume it, or train it."""
 
-import contextlib
 import dataclasses
-import gc
 import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -286,25 +283,12 @@ def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -
         default_root_dir=job.record.folder,
     )
     resume = job.record.last_checkpoint
-    with _imports_uncollected():
+    with devices.imports_uncollected():
         trainer.fit(module, datamodule=data, ckpt_path=resume if resume.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
     module.deploy()
     return module, report
-
-
-@contextlib.contextmanager
-def _imports_uncollected() -> Iterator[None]:
-    """What is there already is not looked through for garbage meanwhile."""
-    if gc.get_freeze_count():  # a worker keeps what it has imported so for all its runs
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _pretrained(network: nn.Module, loading: dict[str, Any] | None) -> set[str]:
