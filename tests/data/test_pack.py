@@ -199,7 +199,7 @@ def test_a_killed_packing_is_not_taken_for_whole_and_the_next_one_succeeds(compo
     packer.send_signal(signal.SIGKILL)
     packer.wait()
     packer.stdout.close()
-    assert (packs / ".writing-synthetic" / "train_images.raw").is_file()  # it was in the middle
+    assert (packs / ".writing-synthetic" / "train_images.npy").is_file()  # it was in the middle
     assert not list(packs.glob("synthetic-*"))
     pack = ensure_pack(config.data, packs)
     assert len(pack.images("train")) == 40

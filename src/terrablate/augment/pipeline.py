@@ -93,6 +93,8 @@ class Augmentation(nn.Module):
             images: N,C,H,W on the sensor's scale, before standardisation; left as they are.
             generator: the augmentation stream, on the images' device.
         """
+        if not self._groups:
+            return images
         with _full_precision(images):
             for is_affine, operations in self._groups:
                 if is_affine:
@@ -117,16 +119,22 @@ class Augmentation(nn.Module):
         Returns:
             Images and targets of the same shapes; the very same ones where the recipe mixes nothing.
         """
+        if not self.mixes:
+            return images, targets
         with _full_precision(images):
             for operation in self._mixing:
                 images, targets = operation(images, targets, generator)
         return images, targets
 
-    def _measures_of(self, operation: Function) -> dict[str, Any]:
+    def _measures_of(self, operation: "functools.partial[Any]") -> dict[str, Any]:
         """What an operation takes besides its parameters; buffers are looked up late, since they change devices."""
         measures = {"spread": self.get_buffer("spread"), "center": self._buffers["center"], "rgb": self._rgb}
-        taken = inspect.signature(operation).parameters
-        return {name: value for name, value in measures.items() if name in taken}
+        return {name: value for name, value in measures.items() if name in _parameters(operation.func)}
+
+
+@functools.cache
+def _parameters(function: Function) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _full_precision(images: torch.Tensor) -> torch.autocast:
@@ -134,7 +142,7 @@ def _full_precision(images: torch.Tensor) -> torch.autocast:
     return torch.autocast(images.device.type, enabled=False)
 
 
-def _bound(operation: Operation) -> Function:
+def _bound(operation: Operation) -> "functools.partial[Any]":
     """The function of an operation with its parameters."""
     parameters = {field.name: getattr(operation, field.name) for field in fields(operation) if field.name != "op"}
     return functools.partial(OPERATIONS[operation.op], **parameters)

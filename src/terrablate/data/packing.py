@@ -5,13 +5,13 @@ import json
 import logging
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from terrablate.config.schema import Data, TorchgeoData
 from terrablate.data.open_source import pack_spec
 from terrablate.data.pack import FORMAT
 from terrablate.data.source import Source, Split, SplitDataset
-from terrablate.data.statistics import Moments, percentiles
+from terrablate.data.statistics import statistics_of
 from terrablate.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ type Array = npt.NDArray[Any]
 type Label = int | npt.NDArray[np.uint8]
 
 _INTEGERS = (np.uint8, np.uint16, np.int16)
-_CHUNK = 64  # images that are read, checked and written together
+_CHUNK = 16  # images that a thread reads and that are written together
 _LISTED = 50  # images that an error lists at most
 
 
@@ -66,13 +66,10 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
             writer = _Writer(data.name, folder / f"{split}_images.npy")
             labels: list[Label] = []
             ids: list[str] = []
-            moments = Moments()
             for images, chunk_labels, chunk_ids in _chunks(dataset, data, len(source.classes), problems, advance):
                 writer.append(images)
                 labels += chunk_labels
                 ids += chunk_ids
-                if split == "train":
-                    moments.add(images)
             if problems.unreadable and data.on_error == "raise":
                 continue  # go on reading, so that the error lists all, of every split
             if not labels:
@@ -85,8 +82,7 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
             (folder / f"{split}_ids.json").write_text(json.dumps(ids), encoding="utf-8")
             meta["splits"][split] = {"count": len(labels), "dtype": writer.dtype.name, "shape": list(writer.shape)}
             if split == "train":
-                low, high = percentiles(np.load(folder / f"{split}_images.npy", mmap_mode="r"), (2, 98)).tolist()
-                statistics = moments.result() | {"p2": low, "p98": high}
+                statistics = asdict(statistics_of(np.load(folder / f"{split}_images.npy", mmap_mode="r")))
     _raise(problems, data)
     if problems.unreadable:
         logger.warning("%d unreadable images are left out; the pack's meta.json lists them", len(problems.unreadable))
@@ -107,38 +103,59 @@ def write_pack(source: Source, data: Data, folder: Path, splits: Sequence[Split]
 def _chunks(
     dataset: SplitDataset, data: Data, classes: int, problems: _Problems, advance: Callable[[int], None]
 ) -> Iterator[tuple[Array, list[Label], list[str]]]:
+    names = dataset.ids
+
     def read(index: int) -> tuple[str, Array | None, Label, str]:
         try:
             sample = dataset[index]
         except (OSError, ValueError, DataError, SyntaxError) as error:  # Pillow raises SyntaxError on broken PNGs
-            return dataset.ids[index], None, -1, str(error) or type(error).__name__
+            return names[index], None, -1, str(error) or type(error).__name__
         image = np.asarray(sample["image"])
-        if not np.isfinite(image).all():
-            return dataset.ids[index], None, -1, "has values that are not finite"
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            return names[index], None, -1, "has values that are not finite"
         if filled := sample.get("filled"):
-            problems.filled[dataset.ids[index]] = filled
-        _check_label(sample["label"], data, classes, dataset.ids[index])
-        return dataset.ids[index], _resized(image, data), sample["label"], ""
+            problems.filled[names[index]] = filled
+        _check_label(sample["label"], data, classes, names[index])
+        return names[index], _resized(image, data), sample["label"], ""
 
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
-        for start in range(0, len(dataset), _CHUNK):
-            images: list[Array] = []
-            labels: list[Label] = []
-            ids: list[str] = []
-            for name, image, label, reason in pool.map(read, range(start, min(start + _CHUNK, len(dataset)))):
-                advance(1)
-                if image is None:
-                    problems.unreadable[name] = reason
-                    continue
-                size = (image.shape[1], image.shape[2])
-                problems.sizes[size] += 1
-                problems.examples.setdefault(size, name)
-                if len(problems.sizes) == 1:
-                    images.append(image)
-                    labels.append(label)
-                    ids.append(name)
-            if images and len(problems.sizes) == 1:
-                yield np.stack(images), labels, ids
+    def read_all(indices: range) -> list[tuple[str, Array | None, Label, str]]:
+        return [read(index) for index in indices]
+
+    chunks = (range(start, min(start + _CHUNK, len(dataset))) for start in range(0, len(dataset), _CHUNK))
+    for found in _ahead(read_all, chunks):
+        advance(len(found))
+        images: list[Array] = []
+        labels: list[Label] = []
+        ids: list[str] = []
+        for name, image, label, reason in found:
+            if image is None:
+                problems.unreadable[name] = reason
+                continue
+            size = (image.shape[1], image.shape[2])
+            problems.sizes[size] += 1
+            problems.examples.setdefault(size, name)
+            if len(problems.sizes) == 1:
+                images.append(image)
+                labels.append(label)
+                ids.append(name)
+        if images and len(problems.sizes) == 1:
+            yield np.stack(images), labels, ids
+
+
+def _ahead[Given, Found](work: Callable[[Given], Found], given: Iterable[Given]) -> Iterator[Found]:
+    """What threads find, in order; they are ahead by one piece of work each, so that memory stays bounded."""
+    threads = min(8, len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Found]] = deque()
+    try:
+        for one in given:
+            waiting.append(pool.submit(work, one))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _check_label(label: Label, data: Data, classes: int, name: str) -> None:
@@ -202,28 +219,28 @@ class _Writer:
         needed = self._needed(images)
         if self._file is None:
             self.dtype, self.shape = needed, images.shape[1:]
-            self._file = self._path.with_suffix(".raw").open("wb")
+            self._file = self._path.open("wb")
+            self._write_header(self._file)
         elif needed != self.dtype:
             self._widen(needed)
         self._file.write(np.ascontiguousarray(images, dtype=self.dtype).data)
         self._count += len(images)
 
     def close(self) -> None:
-        """Turn the raw numbers into a .npy file."""
+        """Write how many images there are where numpy leaves room for it."""
+        self._file.seek(0)
+        self._write_header(self._file)
         self._file.close()
-        raw = self._path.with_suffix(".raw")
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self.dtype),
-            "fortran_order": False,
-            "shape": (self._count, *self.shape),
-        }
-        with self._path.open("wb") as file, raw.open("rb") as numbers:
-            np.lib.format.write_array_header_1_0(file, header)
-            while block := numbers.read(1 << 24):
-                file.write(block)
-        raw.unlink()
+
+    def _write_header(self, file: IO[bytes]) -> None:
+        """Of as many bytes whatever the count: numpy pads it by the digits that the first axis may grow to."""
+        shape = (self._count, *self.shape)
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 
     def _needed(self, images: Array) -> np.dtype[Any]:
+        if images.dtype == np.uint8:
+            return self.dtype  # the smallest, which all others hold
         self._low = min(self._low, float(images.min()))
         self._high = max(self._high, float(images.max()))
         if self.dtype.kind == "f" or (images.dtype.kind == "f" and not (images == np.rint(images)).all()):
@@ -241,13 +258,17 @@ class _Writer:
 
     def _widen(self, dtype: np.dtype[Any]) -> None:
         self._file.close()
-        raw, wider = self._path.with_suffix(".raw"), self._path.with_suffix(".wider")
-        with raw.open("rb") as file, wider.open("wb") as out:
-            while block := file.read((1 << 24) * self.dtype.itemsize):
-                out.write(np.frombuffer(block, dtype=self.dtype).astype(dtype).data)
-        wider.replace(raw)
-        self._file = raw.open("ab")
-        self.dtype = dtype
+        narrow, self.dtype = self.dtype, dtype
+        wider = self._path.with_suffix(".wider")
+        with self._path.open("rb") as file, wider.open("wb") as out:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            self._write_header(out)
+            while block := file.read((1 << 24) * narrow.itemsize):
+                out.write(np.frombuffer(block, dtype=narrow).astype(dtype).data)
+        wider.replace(self._path)
+        self._file = self._path.open("r+b")
+        self._file.seek(0, os.SEEK_END)
 
 
 def _fingerprint(folder: Path, meta: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Statistics of each band of the train split: moments while images are packed, percentiles of what was packed."""
+"""Statistics of each band of the train split: counted where values can be, merged from chunks elsewhere."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ type Array = npt.NDArray[Any]
 SAMPLED = 10_000_000
 """How many values of a band the percentiles of floating-point images rest on, at most."""
 
-_CHUNK = 64  # images that are looked at together
+_CHUNK = 1 << 20  # values that are looked at together
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,35 @@ class BandStatistics:
     """98th percentile."""
 
 
-class Moments:
+def statistics_of(images: Array, sampled: int = SAMPLED) -> BandStatistics:
+    """Statistics of each band over all pixels, read once; percentiles as `numpy.percentile` has them (linear).
+
+    All are exact for integers of up to 16 bits, whose values are counted. For others the percentiles rest on every k-th
+    value of a band, with k the smallest that leaves at most `sampled` values and shares no factor with the pixels of an
+    image, so that all columns and rows are met equally often.
+
+    Args:
+        images: N,C,H,W, such as a memory map: read in chunks.
+        sampled: values of a band, at most, that are kept where they cannot be counted.
+    """
+    if _countable(images):
+        low = int(np.iinfo(images.dtype).min)
+        counts = _counts(images, low)
+        values = np.arange(low, low + counts.shape[1])
+        mean = (counts @ values) / _pixels(images)
+        variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / _pixels(images)
+        present = counts > 0
+        least, most = low + present.argmax(axis=1), values[-1] - present[:, ::-1].argmax(axis=1)
+        p2, p98 = _percentiles_of_counts(counts, low, (2, 98))
+        return BandStatistics(
+            *(found.astype(float).tolist() for found in (mean, np.sqrt(variance), least, most, p2, p98))
+        )
+    moments = _Moments()
+    p2, p98 = np.percentile(_every(images, _step(images, sampled), moments.add), (2, 98), axis=1)
+    return BandStatistics(**moments.result(), p2=p2.tolist(), p98=p98.tolist())
+
+
+class _Moments:
     """Per-band mean and standard deviation over chunks, merged as Chan et al. 1979 do; minimum and maximum."""
 
     def __init__(self) -> None:
@@ -67,59 +95,58 @@ class Moments:
         }
 
 
-def percentiles(images: Array, percents: Sequence[float], sampled: int = SAMPLED) -> npt.NDArray[np.float64]:
-    """Percentiles of each band over all pixels, as `numpy.percentile` defines them (linear between values).
+def _countable(images: Array) -> bool:
+    return images.dtype.kind in "iu" and images.dtype.itemsize <= 2
 
-    Exact for integers of up to 16 bits, whose values are counted. For others they rest on every k-th value of a band,
-    with k the smallest that leaves at most `sampled` values and shares no factor with the pixels of an image, so that
-    all columns and rows are met equally often.
 
-    Args:
-        images: N,C,H,W, such as a memory map: read in chunks.
-        percents: 0 to 100.
-        sampled: values of a band, at most, that are kept where they cannot be counted.
+def _pixels(images: Array) -> int:
+    return images.shape[0] * images.shape[2] * images.shape[3]
 
-    Returns:
-        P,C
-    """
-    count = images.shape[0] * images.shape[2] * images.shape[3]
-    if images.dtype.kind in "iu" and images.dtype.itemsize <= 2:
-        low = int(np.iinfo(images.dtype).min)
-        counts = _counts(images, low)
-        return np.stack([_percentile_of_counts(counts, low, count, percent) for percent in percents])
-    step = -(-count // sampled)
-    while math.gcd(step, images.shape[2] * images.shape[3]) > 1:
-        step += 1
-    return np.percentile(_every(images, step), list(percents), axis=1)
+
+def _chunks(images: Array) -> Iterator[Array]:
+    """Some images at a time."""
+    together = max(1, _CHUNK // images[0].size)
+    return (images[start : start + together] for start in range(0, len(images), together))
 
 
 def _counts(images: Array, low: int) -> npt.NDArray[np.int64]:
     """C,V: how often each value stands in each band."""
     values = int(np.iinfo(images.dtype).max) - low + 1
     counts = np.zeros((images.shape[1], values), dtype=np.int64)
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
+    for chunk in _chunks(images):
         for band in range(images.shape[1]):
-            counts[band] += np.bincount(chunk[:, band].ravel().astype(np.int64) - low, minlength=values)
+            found = np.bincount(chunk[:, band].ravel().astype(np.int64) - low)
+            counts[band, : len(found)] += found
     return counts
 
 
-def _percentile_of_counts(
-    counts: npt.NDArray[np.int64], low: int, count: int, percent: float
+def _percentiles_of_counts(
+    counts: npt.NDArray[np.int64], low: int, percents: Sequence[float]
 ) -> npt.NDArray[np.float64]:
-    position = percent / 100 * (count - 1)
-    below, above = math.floor(position), math.ceil(position)
     ranks = counts.cumsum(axis=1)
+    return np.stack([_percentile_of_ranks(ranks, low, percent) for percent in percents])
+
+
+def _percentile_of_ranks(ranks: npt.NDArray[np.int64], low: int, percent: float) -> npt.NDArray[np.float64]:
+    position = percent / 100 * (int(ranks[0, -1]) - 1)
+    below, above = math.floor(position), math.ceil(position)
     first, second = ((ranks <= rank).sum(axis=1) + low for rank in (below, above))
     return first + (second - first) * (position - below)
 
 
-def _every(images: Array, step: int) -> Array:
-    """C,S: every `step`-th value of each band."""
-    pixels = images.shape[2] * images.shape[3]
-    found = []
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
+def _step(images: Array, sampled: int) -> int:
+    step = -(-_pixels(images) // sampled)
+    while math.gcd(step, images.shape[2] * images.shape[3]) > 1:
+        step += 1
+    return step
+
+
+def _every(images: Array, step: int, also: Callable[[Array], None] = lambda _: None) -> Array:
+    """C,S: every `step`-th value of each band. `also` is called with each chunk that is read."""
+    found, passed = [], 0
+    for chunk in _chunks(images):
+        also(chunk)
         flat = chunk.transpose(1, 0, 2, 3).reshape(chunk.shape[1], -1)
-        found.append(flat[:, -start * pixels % step :: step])
+        found.append(flat[:, -passed % step :: step])
+        passed += flat.shape[1]
     return np.concatenate(found, axis=1)
