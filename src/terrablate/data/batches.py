@@ -19,6 +19,8 @@ from terrablate.random_streams import numpy_stream
 if TYPE_CHECKING:
     import torch
 
+    from terrablate.data.paging import PagedImages
+
 
 type Positions = Indices | torch.Tensor
 """Of images in a (sub)set: n, int64."""
@@ -41,13 +43,15 @@ class Images:
     """Images and labels of a subset, read from the pack when they are asked for.
 
     Args:
-        images: N,C,H,W, memory-mapped, in RAM, or a tensor on a device, on which all of a batch is then.
+        images: N,C,H,W, memory-mapped, paged, in RAM, or a tensor on a device, on which all of a batch is then.
         labels: N; of several an image N,K.
         indices: which rows belong to the subset.
     """
 
-    def __init__(self, images: "npt.NDArray[Any] | torch.Tensor", labels: Labels, indices: Indices) -> None:
-        self._images = images
+    def __init__(
+        self, images: "npt.NDArray[Any] | PagedImages | torch.Tensor", labels: Labels, indices: Indices
+    ) -> None:
+        self._images: Any = images
         self._indices = indices
         self.labels = labels[indices]
         self._resident: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -130,7 +134,7 @@ class TrainStream:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self._images = images
+        self._images: Any = images
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
@@ -180,7 +184,7 @@ class EvalStream:
     """Batches of a fixed set in a fixed order; a rank takes every world-th image, none twice."""
 
     def __init__(self, images: Images, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        self._images = images
+        self._images: Any = images
         self._positions = np.arange(len(images))[rank::world]
         self._batch_size = batch_size
 

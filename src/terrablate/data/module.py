@@ -14,6 +14,7 @@ from terrablate.data.batches import Batch, EvalStream, Images, TrainStream, eval
 from terrablate.data.imbalance import long_tail
 from terrablate.data.label_noise import Confusion, confusion_matrix, noisy
 from terrablate.data.pack import Pack, ensure_pack
+from terrablate.data.paging import images_for_reading, ram
 from terrablate.data.source import Labels, Split
 from terrablate.data.subsets import Indices, count_classes, per_class, stratified_sample
 from terrablate.errors import DataError
@@ -282,7 +283,12 @@ class ChipDataModule(lightning.LightningDataModule):
                 free, _ = torch.cuda.mem_get_info(device)
                 storage = "device" if mapped.nbytes < free / 4 else "mmap"
         if storage == "mmap":
-            return mapped
+            return images_for_reading(mapped)
+        if mapped.nbytes > ram():
+            raise DataError(
+                f"data.storage={storage}: the {split} images take {mapped.nbytes / 2**30:.1f} GiB, and there are"
+                f" {ram() / 2**30:.1f} GiB of RAM; use data.storage=mmap"
+            )
         in_memory = np.array(mapped)
         return torch.from_numpy(in_memory).to(device) if storage == "device" else in_memory
 

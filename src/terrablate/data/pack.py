@@ -75,7 +75,7 @@ class Pack:
         """Per-band standard deviation of the train split, in the source's own numbers."""
         return np.asarray(self.meta["statistics"]["std"])
 
-    def images(self, split: Split) -> npt.NDArray[Any]:
+    def images(self, split: Split) -> "np.memmap[Any, Any]":
         """Images of a split, N,C,H,W, memory-mapped read-only."""
         return np.load(self.folder / f"{split}_images.npy", mmap_mode="r")
 
