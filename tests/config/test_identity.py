@@ -90,7 +90,7 @@ def test_where_and_how_fast_do_not_change_the_identity(compose: Compose, overrid
         "trainer.channels_last=false",
         "trainer.compile=null",
         "trainer.deterministic=true",
-        "optim.fused=false",
+        "optim.fused=auto",
         "data.offset=0",
         "data.image_size=null",
         "data.on_error=raise",

@@ -55,7 +55,7 @@ MULTI = MultiStepSchedule(name="multistep", schedule="multistep", milestones=[0.
             "optim.kwargs.momentum: lion takes no such argument; allowed: betas",
         ),
         (TIMM, {"kwargs": {"lr": 0.1}}, CPU, "optim.kwargs.lr: it is a key of its own; write optim.lr=0.1"),
-        (RMS, {"fused": True}, CPU, "optim.fused=true: optim=rmsprop has no fused step; leave it at false, or use"),
+        (RMS, {"fused": True}, CPU, "optim.fused=true: optim=rmsprop has no fused step; leave it at auto, or use"),
         (TIMM, {"fused": True}, CPU, "optim.fused=true: optim=timm has no fused step"),
         (PLAIN, {"fused": True, "clip_norm": 0.5}, HALF, "optim.clip_norm=0.5: with trainer.precision=16 a fused step"),
         (TIMM, {"timm_name": "kron"}, DDP, "optim.timm_name=kron: its random numbers would differ between devices"),

@@ -37,7 +37,7 @@ def check_optim(optim: AnyOptim, trainer: Trainer) -> None:
             raise ConfigError(
                 f"optim.accumulate={optim.accumulate}: {optim.name} climbs by the gradient of one batch; leave it at 1"
             )
-    if optim.fused:
+    if optim.fused is True:
         _check_fused(optim, trainer)
     if isinstance(optim, TimmOptim):
         _check_timm(optim, trainer)
@@ -72,13 +72,13 @@ def check_schedule(schedule: Schedule, epochs: int | None) -> None:
 def _check_fused(optim: AnyOptim, trainer: Trainer) -> None:
     if isinstance(optim, RMSprop | TimmOptim):
         raise ConfigError(
-            f"optim.fused=true: optim={optim.name} has no fused step; leave it at false, or use an optimizer that has"
+            f"optim.fused=true: optim={optim.name} has no fused step; leave it at auto, or use an optimizer that has"
             " one, such as sgd, momentum, adam, adamw or sam"
         )
     if optim.clip_norm is not None and trainer.precision == "16":
         raise ConfigError(
             f"optim.clip_norm={optim.clip_norm:g}: with trainer.precision=16 a fused step takes the scale of the loss"
-            " out of the gradients itself, after they would be clipped; leave optim.fused at false, or use 32 or bf16"
+            " out of the gradients itself, after they would be clipped; leave optim.fused at auto, or use 32 or bf16"
         )
 
 

@@ -24,7 +24,7 @@ class Optim:
     weight_decay_all: Bool = False
     clip_norm: Positive | None = None
     accumulate: Count = 1
-    fused: Bool = False
+    fused: Bool | Literal["auto"] = "auto"
 
 
 @dataclass(config=FORBID_UNKNOWN, kw_only=True)
