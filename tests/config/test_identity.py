@@ -74,7 +74,7 @@ def test_every_key_of_a_choice_changes_the_identity(compose: Compose, choice: st
 
 SAME = [
     "runs_dir=/elsewhere", "packs_dir=/elsewhere", "force=true", "code=any", "keep_optimizer=true", "lr_find=true",
-    "logger=wandb", "monitor.window=7", "monitor.tolerance=0.5",
+    "suspects=false", "logger=wandb", "monitor.window=7", "monitor.tolerance=0.5",
     "trainer.threads=1", "trainer=cpu", "trainer.checkpoint_seconds=1", "data.storage=ram", "data.root=/elsewhere",
 ]  # fmt: skip
 

@@ -120,8 +120,9 @@ def test_a_limit_of_evaluated_images_holds_here_too(compose: Compose) -> None:
     assert result["suspects"]["images"] == 12
 
 
-def test_frozen_features_have_no_suspects(compose: Compose) -> None:
-    record = run(compose(*SMALL, "finetune=frozen_features"))
+@pytest.mark.parametrize("override", ["finetune=frozen_features", "suspects=false"])
+def test_nobody_is_suspected_by_frozen_features_or_unasked(compose: Compose, override: str) -> None:
+    record = run(compose(*SMALL, override))
     result = record.result()
     assert result is not None
     assert result["suspects"] is None

@@ -14,8 +14,8 @@ _CODE = ("data", "augment", "models", "training")
 """Folders whose sources decide what a run gives."""
 
 _ELSEWHERE = {
-    "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "robustness", "lr_find", "logger", "monitor",
-        "study", "studies_dir"},
+    "": {"runs_dir", "packs_dir", "force", "code", "keep_optimizer", "suspects", "robustness", "lr_find", "logger",
+        "monitor", "study", "studies_dir"},
     "data": {
         "root", "subfolder", "download", "checksum", "storage", "native_size", "train_list", "val_list", "group_csv",
         "label_noise", "sha256",

@@ -10,8 +10,8 @@ from terrablate.study.evidence import Evidence, RunOf, VariantOf, split_cells
 from terrablate.study.run_files import RunFiles, flat
 
 _NOT_COMPARED = {
-    "seed", "runs_dir", "packs_dir", "studies_dir", "force", "code", "keep_optimizer", "robustness", "lr_find",
-    "logger", "study", "data.root", "data.subset_seed", "trainer.threads", "debug.name",
+    "seed", "runs_dir", "packs_dir", "studies_dir", "force", "code", "keep_optimizer", "suspects",
+    "robustness", "lr_find", "logger", "study", "data.root", "data.subset_seed", "trainer.threads", "debug.name",
 }  # fmt: skip
 """Keys, or sections, that say where a run stands and which seed it has."""
 

@@ -76,7 +76,7 @@ def finish(
     floor = classical_floor(data, threads=torch.get_num_threads())
     suspects, began = None, time.monotonic()
     networks = _networks(config, data, module, best)
-    if best is not None and not at_once:  # else it is not the network that predicts
+    if config.suspects and best is not None and not at_once:  # else it is not the network that predicts
         with _holding(module, networks["best"]):
             suspects = add_suspects(record, config, data, module, best, provenance["hardware"]["accelerator"])
     suspects_seconds = time.monotonic() - began

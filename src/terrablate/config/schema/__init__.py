@@ -125,4 +125,5 @@ class Config:
     code: Literal["same", "any"] = "same"
     keep_optimizer: Bool = False
     lr_find: Bool = False
+    suspects: Bool = True
     robustness: Bool = False
