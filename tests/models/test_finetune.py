@@ -240,7 +240,7 @@ def test_full_trains_to_the_bit_like_two_plain_groups(compose: Compose, override
     ]
     lr = config.optim.lr
     optimizer = (
-        torch.optim.AdamW(groups, lr=lr, betas=tuple(config.optim.betas))
+        torch.optim.AdamW(groups, lr=lr, betas=tuple(config.optim.betas), fused=True)
         if config.optim.optimizer == "adamw"
         else torch.optim.SGD(groups, lr=lr, momentum=config.optim.momentum, nesterov=config.optim.nesterov)
     )

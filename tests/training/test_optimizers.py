@@ -77,8 +77,12 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 
 OWN: list[tuple[AnyOptim, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]]] = [
-    (PLAIN, lambda own: torch.optim.SGD(own, lr=0.02, fused=True)),
-    (NESTEROV, lambda own: torch.optim.SGD(own, lr=0.02, momentum=0.7, nesterov=True, fused=True)),
+    (PLAIN, lambda own: torch.optim.SGD(own, lr=0.02)),
+    (NESTEROV, lambda own: torch.optim.SGD(own, lr=0.02, momentum=0.7, nesterov=True)),
+    (
+        dataclasses.replace(NESTEROV, fused=True),
+        lambda own: torch.optim.SGD(own, lr=0.02, momentum=0.7, nesterov=True, fused=True),
+    ),
     (ADAM, lambda own: torch.optim.Adam(own, lr=0.02, betas=(0.8, 0.95), fused=True)),
     (ADAMW, lambda own: torch.optim.AdamW(own, lr=0.02, betas=(0.8, 0.95), fused=True)),
     (dataclasses.replace(ADAMW, fused=False), lambda own: torch.optim.AdamW(own, lr=0.02, betas=(0.8, 0.95))),
