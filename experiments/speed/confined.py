@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,19 +38,18 @@ def watch(command: Sequence[str], mebibytes: int | None = None) -> Watched:
         NotAllowedError: where no control group can be made; root may.
         RuntimeError: if the command fails.
     """
-    with _group(mebibytes) if mebibytes else contextlib.nullcontext() as group:
-        enter = group.enter if group else None
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=enter
-        ) as child:
+    limited = _group(mebibytes) if mebibytes else contextlib.nullcontext()
+    with limited as group, tempfile.TemporaryFile("w+") as said:
+        # a shell enters the group, and becomes the command
+        entered = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.folder / "cgroup.procs")] if group else []
+        with subprocess.Popen([*entered, *command], stdout=said, stderr=subprocess.STDOUT) as child:
             own = 0.0
             while child.poll() is None:
                 own = max(own, _own(child.pid))
                 time.sleep(0.05)
-            assert child.stdout is not None
-            said = child.stdout.read()
         if child.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{said[-3000:]}")
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{said.read()[-3000:]}")
         return Watched(own, group.was_full() if group else False)
 
 
@@ -74,10 +74,6 @@ class _Group:
 
     folder: Path
     is_second: bool
-
-    def enter(self) -> None:
-        """Put this process into it."""
-        (self.folder / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
     def was_full(self) -> bool:
         """Whether the limit was met."""

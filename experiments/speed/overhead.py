@@ -17,7 +17,7 @@ _UNFUSED = f"{_OURS}, optim.fused=false"
 
 
 def overhead(options: Options) -> list[Figure]:
-    """Milliseconds a step with LeNet on small chips and one thread; the network's own time is in all three."""
+    """Milliseconds a step with LeNet on small chips and one thread; the network's own time is in all."""
     import torch
 
     from terrablate.data.pack import ensure_pack

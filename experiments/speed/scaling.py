@@ -42,7 +42,7 @@ def scaling(options: Options) -> list[Figure]:
             _confined(options, folder, count, times, compared, memory)
         shutil.rmtree(folder)
     conditions = f"chips of 3x{_SIDE}x{_SIDE} uint8, pack memory-mapped, batches of {work.BATCH}, LeNet, one epoch"
-    linear = dict.fromkeys(compared, "linear: 1 x")
+    linear = {name: "trains" if "RAM" in name else "linear: 1 x" for name in compared}
     same = dict.fromkeys(list(memory)[1:], "no growth")
     return [
         *figures("scaling", "us an image", times, compared, options, conditions=conditions, targets=linear),
@@ -65,7 +65,7 @@ def _confined(
     confined.forget(images)
     try:
         training, own = _run(options, count, ram)
-    except confined.NotAllowedError as error:
+    except (confined.NotAllowedError, RuntimeError) as error:  # the rest of the row is still of use
         sys.stdout.write(f"scaling: a pack larger than RAM is not measured: {error}\n")
         return
     name = f"training {count:,} out of {size:,} MiB in {ram:,} MiB of RAM"
@@ -123,7 +123,7 @@ def _packing(config: Any, folder: Path, count: int) -> float:
 
     began = time.perf_counter()
     write_pack(_Source(count), config.data, folder, ("train", "val"))
-    return 1e6 * (time.perf_counter() - began) / count
+    return 1e6 * (time.perf_counter() - began) / (count + _VAL)
 
 
 def _reading(config: Any, folder: Path) -> float:

@@ -47,8 +47,14 @@ def test_all_pages_of_a_batch_are_asked_for_before_one_is_read(tmp_path: Path, m
     paged = PagedImages(images)
     assert [option for option, _, _ in asked] == [mmap.MADV_RANDOM]  # the kernel reads nothing around them
     rows = np.array([299, 0, 17])
-    paged[rows]
-    assert len(asked) == 1 + len(rows)
+
+    class Read:
+        def __getitem__(self, read: Any) -> Any:
+            assert len(asked) == 1 + len(rows)  # before
+            return images[read]
+
+    paged._images = Read()  # type: ignore[assignment]
+    assert np.array_equal(paged[rows], images[rows])
     for row, (option, start, length) in zip(rows, asked[1:], strict=True):
         first = images.offset + row * images[0].nbytes
         assert option == mmap.MADV_WILLNEED
@@ -84,6 +90,16 @@ def test_what_cannot_be_held_is_refused(
         module(f"data.storage={storage}").images("train")
 
 
+def test_on_a_gpu_what_ram_does_not_hold_stays_on_the_disk_by_itself(
+    module: Callable[..., ChipDataModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have to go through RAM as a whole."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**40, 2**40))
+    for file in (module_file, paging):
+        monkeypatch.setattr(file, "ram", lambda: 1000)
+    assert isinstance(module()._load("train", torch.device("cuda")), PagedImages)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_ram_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     whole = ram()
@@ -95,6 +111,6 @@ def test_the_ram_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.M
     (group / "task" / file).write_text("9223372036854771712\n" if version == 1 else "max\n")
     monkeypatch.setattr(paging, "_CGROUPS", tmp_path)
     of_process = tmp_path / "cgroup"
-    of_process.write_text("7:cpu:/other\n4:memory:/job/task\n" if version == 1 else "0::/job/task\n")
+    of_process.write_text("7:cpu:/other\n4:cpuset,memory:/job/task\n" if version == 1 else "0::/job/task\n")
     monkeypatch.setattr(paging, "_OWN", of_process)
     assert ram() == 123456789

@@ -1,5 +1,6 @@
 """Statistics of each band: exact where values can be counted, percentiles from a fair sample elsewhere."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_a_sample_is_taken_across_the_chunks_that_are_read() -> None:
     flat = images.transpose(1, 0, 2, 3).reshape(2, -1)
     sample = statistics_of(images, sampled=157_500)
     np.testing.assert_array_equal([sample.p2, sample.p98], np.percentile(flat[:, ::4], (2, 98), axis=1))
+
+
+def test_a_sample_keeps_no_more_than_itself_in_memory() -> None:
+    images = np.random.default_rng(0).normal(size=(4000, 1, 64, 64)).astype(np.float32)  # 62 MiB
+    tracemalloc.start()
+    statistics_of(images, sampled=1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < images.nbytes / 2
 
 
 def test_a_pack_has_the_percentiles_of_its_train_split(compose: Callable[..., Config], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from terrablate.config import Config
+from terrablate.errors import ConfigError
 from terrablate.training.classifier import Classifier
 from terrablate.training.optimizers import create_optimizer
 from terrablate.training.run import _fit, _resumed_history, prepare
@@ -63,6 +64,17 @@ def test_a_step_is_fused_by_itself_where_that_pays(compose: Compose, words: str,
     network = torch.nn.Linear(3, 2, device=device)
     optimizer = create_optimizer([{"params": list(network.parameters())}], compose(*words.split()).optim)
     assert {group.get("fused") for group in optimizer.param_groups} == {expected}
+
+
+def test_a_parameter_with_holes_in_its_memory_is_not_stepped_fused_by_itself(compose: Compose) -> None:
+    """Torch's fused step would go through the holes, and miss as many of its numbers."""
+    optim = compose("optim=adamw").optim
+    for parameter, expected in ((torch.zeros(4, 6)[:, :3], None), (torch.zeros(4, 6).t(), True)):
+        optimizer = create_optimizer([{"params": [torch.nn.Parameter(parameter)]}], optim)
+        assert optimizer.param_groups[0]["fused"] is expected
+    asked = compose("optim=momentum", "optim.fused=true").optim
+    with pytest.raises(ConfigError, match=r"^optim\.fused=true: the network has a parameter with holes"):
+        create_optimizer([{"params": [torch.nn.Parameter(torch.zeros(4, 6)[:, :3])]}], asked)
 
 
 @pytest.mark.parametrize("words", ["optim=adamw", "optim=momentum", "optim=nesterov", "optim=sam", "optim=sgd"])

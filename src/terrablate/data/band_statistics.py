@@ -2,12 +2,15 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from terrablate.data.subsets import Indices
+
+if TYPE_CHECKING:
+    from terrablate.data.paging import PagedImages
 
 PERCENTILES = (5, 25, 50, 75, 95)
 VERSION = 1
@@ -19,7 +22,9 @@ PER_BAND = 2 + len(PERCENTILES)
 _VALUES_AT_ONCE = 1 << 21  # 16 MiB a thread as float64: small enough for any machine, large enough to hide the loop
 
 
-def image_statistics(images: npt.NDArray[Any], rows: Indices, threads: int = 1) -> npt.NDArray[np.float64]:
+def image_statistics(
+    images: "npt.NDArray[Any] | PagedImages", rows: Indices, threads: int = 1
+) -> npt.NDArray[np.float64]:
     """Mean, population standard deviation and percentiles of each band of each image, as numpy computes them.
 
     Reads a memory-mapped array piece by piece, and gives the same numbers for any number of threads.

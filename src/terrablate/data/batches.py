@@ -134,7 +134,7 @@ class TrainStream:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self._images: Any = images
+        self._images = images
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
@@ -184,7 +184,7 @@ class EvalStream:
     """Batches of a fixed set in a fixed order; a rank takes every world-th image, none twice."""
 
     def __init__(self, images: Images, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
-        self._images: Any = images
+        self._images = images
         self._positions = np.arange(len(images))[rank::world]
         self._batch_size = batch_size
 

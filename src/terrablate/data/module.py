@@ -281,7 +281,7 @@ class ChipDataModule(lightning.LightningDataModule):
             storage = "mmap"
             if device.type == "cuda":
                 free, _ = torch.cuda.mem_get_info(device)
-                storage = "device" if mapped.nbytes < free / 4 else "mmap"
+                storage = "device" if mapped.nbytes < min(free / 4, ram() / 2) else "mmap"
         if storage == "mmap":
             return images_for_reading(mapped)
         if mapped.nbytes > ram():

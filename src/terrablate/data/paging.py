@@ -30,13 +30,14 @@ class PagedImages:
             self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._pages.madvise(mmap.MADV_RANDOM)
         self._first, self._length = images.offset, images[0].nbytes
+        self.shape, self.dtype = images.shape, images.dtype
         self._images = np.frombuffer(
             self._pages, dtype=images.dtype, count=images.size, offset=images.offset
         ).reshape(images.shape)  # fmt: skip
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Images at these rows, n,C,H,W: a copy."""
-        for row in rows.tolist():  # a call takes a microsecond, and none of them waits
+        for row in rows.tolist():  # a call takes a microsecond, and hardly ever waits
             start = self._first + row * self._length
             page = start - start % mmap.PAGESIZE
             self._pages.madvise(mmap.MADV_WILLNEED, page, start + self._length - page)
@@ -63,7 +64,7 @@ def _limits() -> list[int]:
         return []
     for line in lines:
         _, controllers, name = line.split(":", 2)
-        if controllers not in ("", "memory"):
+        if controllers and "memory" not in controllers.split(","):
             continue
         root, file = (_CGROUPS, "memory.max") if not controllers else (_CGROUPS / "memory", "memory.limit_in_bytes")
         group = root / name.lstrip("/")

@@ -147,6 +147,6 @@ def _every(images: Array, step: int, also: Callable[[Array], None] = lambda _: N
     for chunk in _chunks(images):
         also(chunk)
         flat = chunk.transpose(1, 0, 2, 3).reshape(chunk.shape[1], -1)
-        found.append(flat[:, -passed % step :: step])
+        found.append(flat[:, -passed % step :: step].copy())  # not a view of all of it
         passed += flat.shape[1]
     return np.concatenate(found, axis=1)

@@ -22,6 +22,7 @@ from terrablate.data.band_statistics import VERSION as STATISTICS
 from terrablate.data.band_statistics import image_statistics
 from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import Pack
+from terrablate.data.paging import images_for_reading
 from terrablate.data.source import Labels, Split
 from terrablate.data.subsets import Indices, stratified_sample
 from terrablate.training.floor_cache import FloorCache
@@ -260,7 +261,7 @@ def _lack(labels: Labels, classes: Sequence[str]) -> str | None:
 
 def _statistics(pack: Pack, split: Split, rows: Indices, threads: int, cache: FloorCache | None) -> Array:
     def compute(missing: Indices) -> Array:
-        return image_statistics(pack.images(split), missing, threads)
+        return image_statistics(images_for_reading(pack.images(split)), missing, threads)
 
     return compute(rows) if cache is None else cache.statistics(split, rows, compute)
 
