@@ -12,6 +12,7 @@ import torch
 from attached import in_epoch
 from terrablate.data import module as module_file
 from terrablate.data import paging
+from terrablate.data.band_statistics import image_statistics
 from terrablate.data.module import ChipDataModule
 from terrablate.data.paging import PagedImages, images_for_reading, ram
 from terrablate.errors import DataError
@@ -32,6 +33,7 @@ def test_paged_images_are_the_mapped_ones(tmp_path: Path, dtype: str) -> None:
     assert np.array_equal(found, images[rows])
     assert PagedImages(images)[rows[:0]].shape == (0, 3, 9, 7)
     found[:] = 0  # a copy
+    assert np.array_equal(image_statistics(PagedImages(images), rows), image_statistics(images, rows))  # as floors read
 
 
 def test_all_pages_of_a_batch_are_asked_for_before_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
