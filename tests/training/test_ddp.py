@@ -4,17 +4,20 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment
 
 from helpers import compose_in, run_train
 from terrablate.config import Config
 from terrablate.models.build import build
-from terrablate.training.hardware import resolve, trainer_options
+from terrablate.training.hardware import resolve
 from terrablate.training.inputs import Inputs
 from terrablate.training.run import prepare
+from terrablate.training.trainer import make_trainer
 
 TINY = (
     "data.train=41 data.val=21 data.test=10 data.size=16 batch_size=16 model=small_cnn model.width=4 epochs=3 "
@@ -96,17 +99,20 @@ def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path) -
 
 
 def test_the_single_task_of_a_slurm_job_starts_its_processes_itself(
-    compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    compose: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Lightning would take it for one of as many as there are devices, and train on its share of the batches alone."""
 
-    def plugins() -> list[str]:
-        config = compose(*DDP)
-        return [type(each).__name__ for each in trainer_options(config, resolve(config.trainer))["plugins"] or []]
+    def environments() -> list[str]:
+        config, trainer = compose(*DDP), Mock()
+        monkeypatch.setattr("lightning.Trainer", trainer)
+        make_trainer(config, resolve(config.trainer), max_epochs=1, callbacks=[], folder=tmp_path)
+        given = trainer.call_args.kwargs["plugins"]
+        return [type(each).__name__ for each in given if isinstance(each, ClusterEnvironment)]
 
     monkeypatch.delenv("SLURM_NTASKS", raising=False)
-    assert plugins() == []
+    assert environments() == []
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert plugins() == ["LightningEnvironment"]
+    assert environments() == ["LightningEnvironment"]
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    assert plugins() == []
+    assert environments() == []

@@ -84,12 +84,6 @@ class Classifier(lightning.LightningModule):
         self._steps_taken = 0
         self._unlabelled: Images | None = None
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """As of any module, but fast for the name of the hook that runs, which Lightning notes 36 times a step."""
-        if name != "_current_fx_name":
-            return super().__setattr__(name, value)
-        return object.__setattr__(self, name, value)
-
     @property
     def evaluated(self) -> nn.Module:
         """The network that is evaluated: the one that trains, or the average of its weights."""
@@ -190,9 +184,9 @@ class Classifier(lightning.LightningModule):
         if not self._in_second_pass:
             self._objective = total.detach() if self._objective is None else self._objective + total.detach()
             self._seen += batch["size"]
-        # DDP averages gradients over ranks and Lightning over accumulated batches: this makes that the mean over all
+        # DDP averages gradients over ranks, and those of accumulated batches add up: this makes that the mean over all
         # images, however they are shared out
-        return total * (self.trainer.world_size * self.config.optim.accumulate / self._images_of_step(batch, batch_idx))
+        return total * (self.trainer.world_size / self._images_of_step(batch, batch_idx))
 
     def _consistency(self, images: Images, size: int, batch_idx: int) -> torch.Tensor:
         """Of this process's share of the images without labels that belong to a batch of `size` with labels."""

@@ -16,11 +16,11 @@ from terrablate.config.schema import Config
 from terrablate.data.batches import Batch
 from terrablate.data.module import ChipDataModule
 from terrablate.data.pack import Pack
-from terrablate.training import hardware as devices
 from terrablate.training.classifier import Classifier
 from terrablate.training.compilation import compilation
 from terrablate.training.lr_range import RangeCurve, RangeTest, draw_range_test
 from terrablate.training.record import Record
+from terrablate.training.trainer import make_trainer
 
 
 def find_rate(module: Classifier, pack: Pack, record: Record, config: Config, hardware: Hardware) -> RangeTest:
@@ -45,14 +45,15 @@ def find_rate(module: Classifier, pack: Pack, record: Record, config: Config, ha
     """
     curve = RangeCurve()
     data = ChipDataModule(dataclasses.replace(config, steps=None), pack)
-    trainer = lightning.Trainer(
-        **devices.trainer_options(config, hardware),
+    trainer = make_trainer(
+        config,
+        hardware,
         max_epochs=-1,  # the callback ends it
         callbacks=[
             *compilation(config, len(data.train_indices)),
             GrowingRate(curve, config.optim.lr),
         ],
-        default_root_dir=record.folder,
+        folder=record.folder,
     )
     try:
         trainer.fit(module, datamodule=data)

@@ -7,15 +7,11 @@ import resource
 import shutil
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.profilers import PassThroughProfiler
 
 from terrablate.config.identity import Hardware, Precision
-from terrablate.config.schema import BatchNorm, Config, NativeNorm, Norm, Trainer
+from terrablate.config.schema import BatchNorm, NativeNorm, Norm, Trainer
 from terrablate.errors import ConfigError
 
 HALF_PRECISION = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -25,7 +21,6 @@ _COMPILERS = {
     "cuda": ("C", "CC", ("gcc", "clang")),
 }
 """What torch's compiler translates with, and where it looks for it: on a GPU, Triton does."""
-_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def resolve(trainer: Trainer) -> Hardware:
@@ -136,26 +131,6 @@ def prepare(hardware: Hardware, *, deterministic: bool = True) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def trainer_options(config: Config, hardware: Hardware) -> dict[str, Any]:
-    """Arguments of Lightning's Trainer that all fits share: devices, what a step is, and what we do ourselves."""
-    return {
-        "accelerator": hardware.accelerator,
-        "devices": hardware.world_size,
-        "strategy": "ddp" if config.trainer.strategy == "ddp" else "auto",
-        "precision": _PRECISIONS[hardware.precision],
-        "accumulate_grad_batches": config.optim.accumulate,
-        "gradient_clip_val": config.optim.clip_norm,
-        "profiler": _Unprofiled(),
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "plugins": [LightningEnvironment()] if _is_single_slurm_task() else None,
-    }
-
-
 @contextlib.contextmanager
 def imports_uncollected() -> Iterator[None]:
     """What is there already is not looked through for garbage meanwhile."""
@@ -167,25 +142,6 @@ def imports_uncollected() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-class _Unprofiled(PassThroughProfiler):
-    """Measures nothing, as Lightning's own does with a new generator at each of 30 places a step."""
-
-    def profile(self, action_name: str) -> Any:
-        """Does nothing."""
-        return _NOTHING
-
-
-_NOTHING = contextlib.nullcontext()
-
-
-def _is_single_slurm_task() -> bool:
-    """Whether SLURM started one process, as submitit has it do.
-
-    Lightning would take it for one of as many as there are devices, wait for none, and train on its share alone.
-    """
-    return os.environ.get("SLURM_NTASKS") == "1" and not TorchElasticEnvironment.detect()
 
 
 def process_rank() -> int:

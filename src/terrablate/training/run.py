@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 import yaml
 from torch import nn
@@ -45,6 +44,7 @@ from terrablate.training.regularize.averaging import deployed
 from terrablate.training.regularize.prune import Pruning
 from terrablate.training.robustness import add_robustness
 from terrablate.training.terminal import ProgressDisplay, show_summary
+from terrablate.training.trainer import make_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -271,8 +271,9 @@ def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -
     module.finetuning.warn_of_budget(job.total_epochs)
     images = min(len(data.train_indices), config.batch_size * data.steps_per_epoch)
     profiled = config.debug.profile_steps
-    trainer = lightning.Trainer(
-        **devices.trainer_options(config, job.hardware),
+    trainer = make_trainer(
+        config,
+        job.hardware,
         max_epochs=job.total_epochs,
         callbacks=[
             *compilation(config, len(data.train_indices)),
@@ -280,7 +281,7 @@ def _fit(job: Job, loggers: list[CurveLogger], history: History | None = None) -
             EpochEnd(config, data, job.record, history, job.total_epochs, loggers),
             *([ProgressDisplay(history, job.total_epochs, images)] if devices.process_rank() == 0 else []),
         ],
-        default_root_dir=job.record.folder,
+        folder=job.record.folder,
     )
     resume = job.record.last_checkpoint
     with devices.imports_uncollected():
