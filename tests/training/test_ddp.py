@@ -82,9 +82,10 @@ def test_the_same_command_shows_the_done_run(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path) -> None:
-    """Gradients are the mean over the whole batch, however unevenly it is shared out."""
-    plain = ("norm=native", "aug=none")
+@pytest.mark.parametrize("optimizer", ["optim.accumulate=1", "optim.accumulate=2"])
+def test_without_batch_statistics_two_processes_train_like_one(tmp_path: Path, optimizer: str) -> None:
+    """Gradients are the mean over the whole step, however unevenly its images are shared out."""
+    plain = ("norm=native", "aug=none", optimizer)
     for options in (DDP, ("trainer=cpu",)):
         done = run_train(tmp_path, *TINY, *plain, *options)
         assert done.returncode == 0, done.stderr

@@ -21,6 +21,7 @@ from terrablate.training import run as runs
 from terrablate.training import trainer
 from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
+from terrablate.training.precision import HalfPrecision
 from terrablate.training.run import _fit, prepare, run
 from terrablate.training.step_loop import StepLoop
 
@@ -48,7 +49,12 @@ def lightnings_precision(bits: str, accelerator: str) -> Precision:
     return Precision() if bits == "32" else MixedPrecision("bf16-mixed", accelerator)
 
 
-def train(config: Config, loop: type, callback: Callback | None = None) -> dict[str, Any]:
+def train(
+    config: Config,
+    loop: type,
+    callback: Callback | None = None,
+    precision: Callable[[str, str], Precision] | None = None,
+) -> dict[str, Any]:
     """The last checkpoint."""
     job = prepare(config)
     shutil.rmtree(job.record.folder, ignore_errors=True)
@@ -60,8 +66,8 @@ def train(config: Config, loop: type, callback: Callback | None = None) -> dict[
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "StepLoop", loop)
-        if loop is not StepLoop:
-            patch.setattr(trainer, "precision_of", lightnings_precision)
+        if precision or loop is not StepLoop:
+            patch.setattr(trainer, "precision_of", precision or lightnings_precision)
         patch.setattr(runs, "make_trainer", made)
         _fit(job, [])
     checkpoint: dict[str, Any] = torch.load(job.record.last_checkpoint, weights_only=True)
@@ -94,6 +100,17 @@ def test_weights_states_and_counters_are_those_of_lightnings_loop(compose: Compo
     assert found == expected
     assert any(place.startswith("/loops/") for place in expected)
     assert any("exp_avg" in place or "momentum" in place or "optimizer" in place for place in expected)
+
+
+def test_a_scaled_loss_is_scaled_and_its_gradients_are_unscaled_as_by_lightning(compose: Compose) -> None:
+    """As with `trainer.precision=16` on a GPU; autocast to fp16 is possible on the CPU, if slow."""
+    config = compose(*TINY, "optim.clip_norm=0.1")
+    found = train(config, StepLoop, precision=lambda *_: HalfPrecision("16-mixed", "cpu"))
+    expected = train(config, Lightnings, precision=lambda *_: MixedPrecision("16-mixed", "cpu"))
+    scaler = found.pop("HalfPrecision")
+    assert scaler == expected.pop("MixedPrecision")
+    assert scaler["_growth_tracker"] > 0
+    assert flat(found) == flat(expected)
 
 
 @pytest.mark.parametrize("words", ["optim=sam", "optim.accumulate=2"])
