@@ -2,7 +2,13 @@
 
 import csv
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,6 +19,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 
 from helpers import compose_in, run_train
 from terrablate.config import Config
+from terrablate.config.choices import PROJECT
 from terrablate.models.build import build
 from terrablate.training.hardware import resolve
 from terrablate.training.inputs import Inputs
@@ -117,3 +124,36 @@ def test_the_single_task_of_a_slurm_job_starts_its_processes_itself(
     assert environments() == ["LightningEnvironment"]
     monkeypatch.setenv("SLURM_NTASKS", "2")
     assert environments() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("to_all", "images"), [(True, 800), (False, 41)])
+def test_sigterm_ends_two_processes_at_any_moment(tmp_path: Path, to_all: bool, images: int) -> None:
+    """To both, as SLURM does it, or to the first; in a long epoch, or in one of three batches."""
+    words = [*TINY, *DDP, f"data.train={images}", "epochs=5000"]
+    folders = [f"{name}_dir={tmp_path / name}" for name in ("runs", "packs", "studies")]
+    with started_train(*folders, *words) as process:
+        until(lambda: any(len(file.read_text().splitlines()) > 2 for file in tmp_path.glob("runs/*/metrics.csv")))
+        (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert not list(tmp_path.glob("runs/*/result.json"))  # which would call it failed
+
+
+@contextmanager
+def started_train(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, str(PROJECT / "src" / "train.py"), *words]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock, call
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins import MixedPrecision, Precision
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from terrablate.config import Config
 from terrablate.training import run as runs
@@ -23,6 +24,7 @@ from terrablate.training.classifier import Classifier
 from terrablate.training.epoch_end import EpochEnd
 from terrablate.training.precision import HalfPrecision
 from terrablate.training.run import _fit, prepare, run
+from terrablate.training.signals import Signals
 from terrablate.training.step_loop import StepLoop
 
 type Compose = Callable[..., Config]
@@ -102,14 +104,22 @@ def test_weights_states_and_counters_are_those_of_lightnings_loop(compose: Compo
     assert any("exp_avg" in place or "momentum" in place or "optimizer" in place for place in expected)
 
 
-def test_a_scaled_loss_is_scaled_and_its_gradients_are_unscaled_as_by_lightning(compose: Compose) -> None:
+def test_a_scaled_loss_is_scaled_and_its_gradients_are_unscaled_as_by_lightning(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As with `trainer.precision=16` on a GPU; autocast to fp16 is possible on the CPU, if slow."""
-    config = compose(*TINY, "optim.clip_norm=0.1")
+    config = compose(*TINY, "optim.fused=false", "optim.clip_norm=0.1")  # a fused step unscales by itself
+    whole = Classifier.training_step
+
+    def overflowing(self: Classifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        return whole(self, batch, batch_idx) * (float("inf") if batch_idx == 2 else 1)
+
+    monkeypatch.setattr(Classifier, "training_step", overflowing)
     found = train(config, StepLoop, precision=lambda *_: HalfPrecision("16-mixed", "cpu"))
     expected = train(config, Lightnings, precision=lambda *_: MixedPrecision("16-mixed", "cpu"))
     scaler = found.pop("HalfPrecision")
     assert scaler == expected.pop("MixedPrecision")
-    assert scaler["_growth_tracker"] > 0
+    assert scaler["scale"] <= 2.0**16 / 4  # halved in each epoch, at least
     assert flat(found) == flat(expected)
 
 
@@ -190,19 +200,49 @@ def test_sigterm_ends_after_the_batch(compose: Compose, monkeypatch: pytest.Monk
     assert steps == [0, 1, 2]
 
 
-def test_several_processes_agree_on_the_end_every_16_batches() -> None:
-    """Else one would wait for the others, or they for it; and asking each time would wait for the device."""
+@pytest.mark.parametrize(("device", "expected"), [("cpu", [*range(1, 21)]), ("cuda", [16, 20])])
+def test_several_processes_agree_on_their_end_at_the_same_batches(device: str, expected: list[int]) -> None:
+    """Whatever a process knows itself: else one would wait for the others, or they for it."""
     asked = []
-    lightnings = Mock(world_size=2, received_sigterm=False, accumulate_grad_batches=1)
-
-    def broadcast(came: bool) -> bool:
-        asked.append(loop.batch_idx + 1)
-        return len(asked) == 2
-
-    lightnings.strategy.broadcast = broadcast
+    lightnings = Mock(world_size=2, received_sigterm=False, accumulate_grad_batches=1, num_training_batches=20)
+    lightnings.strategy.root_device.type = device
+    lightnings._signal_connector.agree = lambda: asked.append(loop.batch_idx + 1)
     loop = StepLoop(lightnings)
-    for batches in range(1, 33):
+    for batches in range(1, 21):
         loop.batch_progress.current.ready = batches
-        lightnings.received_sigterm = batches > 20  # of this process; the first knows nothing of it
-        assert loop._is_to_end() == (batches == 32)
-    assert asked == [16, 32]
+        loop.on_advance_end(None)
+    assert asked == expected
+    lightnings.received_sigterm = True
+    loop.on_advance_end(None)  # the epoch is evaluated before
+    loop.batch_progress.current.ready = 16
+    with pytest.raises(SIGTERMException):
+        loop.on_advance_end(None)
+
+
+def test_a_signal_to_any_process_ends_all_and_its_handler_asks_nobody() -> None:
+    lightnings = Mock(world_size=2)
+    lightnings.strategy.reduce_boolean_decision = lambda came, **_: came
+    signals = Signals(lightnings)
+    signals.agree()
+    assert not signals.received_sigterm
+    for _ in range(2):
+        signals._sigterm_notifier_fn(signal.SIGTERM, None)
+    assert not signals.received_sigterm
+    assert lightnings.strategy.mock_calls == [call.launcher.kill(signal.SIGTERM)]
+    signals.agree()
+    assert signals.received_sigterm
+
+
+def test_gradients_of_accumulated_batches_stay_with_their_process_until_the_last() -> None:
+    synchronises = []
+    lightnings = Mock(accumulate_grad_batches=2, optimizers=[Mock()])
+    lightnings.strategy.model = Mock(spec=torch.nn.parallel.DistributedDataParallel)
+    unsynchronised = MagicMock()
+    lightnings.strategy.model.no_sync.return_value = unsynchronised
+    lightnings.strategy.backward = lambda *_: synchronises.append(not unsynchronised.__enter__.called)
+    lightnings.strategy.optimizer_step = lambda _, closure: closure()
+    loop = StepLoop(lightnings)
+    loop._learn(Mock(), 0, accumulates=False)
+    loop._learn(Mock(), 0, accumulates=True)
+    assert synchronises == [True, False]
+    assert unsynchronised.__exit__.called

@@ -12,7 +12,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from terrablate.data.batches import Batch
 
-_STEPS_BETWEEN_AGREEMENTS = 16
+_BATCHES_BETWEEN_AGREEMENTS = 16
+"""On GPUs, which have to be waited for then."""
 
 
 class StepLoop(_TrainingEpochLoop):
@@ -26,8 +27,8 @@ class StepLoop(_TrainingEpochLoop):
 
     The loss is not divided by the accumulated batches: `training_step` gives each its share.
 
-    SIGTERM ends training after the batch. Of several processes the first asks the others every 16 batches instead of in
-    each, since that waits for the device; all end after the same batch.
+    SIGTERM ends training after the batch. Several processes agree on that after each batch, on GPUs after every 16
+    batches, and at the end of each epoch; all end at the same place, whichever of them got the signal.
     """
 
     _at_start: Sequence[Callable[..., Any]] = ()
@@ -90,21 +91,20 @@ class StepLoop(_TrainingEpochLoop):
         progress.step.increment_completed()
 
     def on_advance_end(self, data_fetcher: Any) -> None:
-        """End after SIGTERM.
+        """End after SIGTERM; after the last batch of an epoch Lightning does, when the epoch was evaluated and saved.
 
         Raises:
-            SIGTERMException: if it came, to this process or to the first of several.
+            SIGTERMException: if training is to end.
         """
-        if not self._is_training_done and self._is_to_end():
+        is_last = self._is_training_done
+        if self.trainer.world_size > 1 and (is_last or self._agree_now()):
+            self.trainer._signal_connector.agree()
+        if self.trainer.received_sigterm and not is_last:
             raise SIGTERMException
 
-    def _is_to_end(self) -> bool:
-        came = bool(self.trainer.received_sigterm)
-        if self.trainer.world_size == 1:
-            return came
-        if (self.batch_idx + 1) % _STEPS_BETWEEN_AGREEMENTS:
-            return False
-        return bool(self.trainer.strategy.broadcast(came))
+    def _agree_now(self) -> bool:
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        return (self.batch_idx + 1) % (1 if on_cpu else _BATCHES_BETWEEN_AGREEMENTS) == 0
 
 
 def _overridden(name: str, callbacks: Sequence[Callback]) -> list[Callable[..., Any]]:

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from terrablate.config.identity import Hardware
 from terrablate.config.schema import Config
 from terrablate.training.precision import precision_of
+from terrablate.training.signals import Signals
 from terrablate.training.step_loop import StepLoop
 
 
@@ -47,6 +48,7 @@ def make_trainer(
         ],
     )
     trainer.fit_loop.epoch_loop = StepLoop(trainer)
+    trainer._signal_connector = Signals(trainer)
     return trainer
 
 
