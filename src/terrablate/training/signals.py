@@ -9,7 +9,7 @@ class Signals(_SignalConnector):
     """Passes SIGTERM on to the processes that this one has started, and notes it.
 
     Lightning's own tells the other processes at once, by a broadcast in the handler. That meets whatever collective
-    they are in, such as the reduction of gradients, and all wait for ever. Here they agree between two batches.
+    they are in, such as the reduction of gradients, and all may wait for ever. Here they agree between two batches.
     """
 
     came = False
